@@ -1,0 +1,93 @@
+"""Typed settings: `BankSettings` kept in the database, so that every process agrees on them.
+
+Connection strings and ports are environment (`SLOTCAST_*`, read where a process starts);
+everything that changes what a customer may book is a row of the settings table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, delete, insert, select
+
+from booking_core.tables import settings as settings_table
+
+OFFSET_STEP: Final = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class BankSettings:
+    """What the whole bank agrees on; every field has a stated default."""
+
+    zone: str = "Asia/Shanghai"
+    """IANA zone that decides days, weeks and month ends."""
+    country: str = "CN"
+    """ISO country of the public holidays, or "none"."""
+    business_offset_seconds: int = 0
+    """Business time minus wall time; a multiple of 900, moves forward only, 0 in production."""
+    quarter_seconds: float = 900.0
+    """Wall seconds that a business quarter-hour lasts; 900 but in the demo, which turns days faster."""
+    hold_seconds: int = 600
+    """Wall seconds a hold lives before it expires."""
+    min_notice_minutes: int = 60
+    """Business minutes between an attempt and the start of its slot."""
+    booking_window_days: int = 62
+    """How many days ahead may be booked."""
+    idle_days: int = 14
+    """Business days without a try after which an open wish episode closes as unmet."""
+    paused: bool = False
+    """The pause switch: no plan is applied while it is on."""
+
+    def tzinfo(self) -> ZoneInfo:
+        """The bank's zone."""
+        return ZoneInfo(self.zone)
+
+    def business_now(self, wall_now: datetime) -> datetime:
+        """Business time (aware UTC) at the wall time given."""
+        return wall_now.astimezone(UTC) + timedelta(seconds=self.business_offset_seconds)
+
+    def local_day(self, moment: datetime) -> date:
+        """The bank-local day that contains the moment."""
+        return moment.astimezone(self.tzinfo()).date()
+
+
+def load_settings(connection: Connection) -> BankSettings:
+    """The bank's settings as stored, defaults where a key is absent; unknown keys are ignored."""
+    rows = connection.execute(select(settings_table.c.key, settings_table.c.value))
+    stored: dict[str, Any] = {row.key: row.value for row in rows}
+    names = {f.name for f in fields(BankSettings)}
+    return BankSettings(**{k: v for k, v in stored.items() if k in names})
+
+
+def save_settings(connection: Connection, changes: Mapping[str, Any], wall_now: datetime) -> BankSettings:
+    """The settings after the changes, which are stored.
+
+    Raises ValueError for an unknown key, an unknown zone, or an offset that is no multiple of
+    15 minutes or would move business time back.
+    """
+    current = load_settings(connection)
+    unknown = set(changes) - set(asdict(current))
+    if unknown:
+        raise ValueError(f"unknown setting {sorted(unknown)}; known: {sorted(asdict(current))}")
+    updated = replace(current, **changes)
+    updated.tzinfo()
+    offset = updated.business_offset_seconds
+    if offset % int(OFFSET_STEP.total_seconds()):
+        raise ValueError(f"business_offset_seconds {offset} is no multiple of 900 (15 minutes)")
+    was_set = connection.scalar(
+        select(settings_table.c.key).where(settings_table.c.key == "business_offset_seconds")
+    )
+    if was_set and offset < current.business_offset_seconds:
+        raise ValueError(
+            f"business time moves forward only: offset {offset} is before {current.business_offset_seconds}"
+        )
+    for key in changes:
+        connection.execute(delete(settings_table).where(settings_table.c.key == key))
+        connection.execute(
+            insert(settings_table).values(key=key, value=getattr(updated, key), updated_utc=wall_now)
+        )
+    return updated

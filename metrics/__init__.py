@@ -1,0 +1,1 @@
+"""Shared words, Prometheus instruments and JSON logs; imports nothing else of Slotcast."""
