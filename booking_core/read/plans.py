@@ -1,0 +1,87 @@
+"""Plans and their items, newest first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+from sqlalchemy import Engine, select
+
+from booking_core import tables as t
+from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
+
+_PLANS: Final = {
+    "plan_id": "str",
+    "kind": "str",
+    "region_id": "str",
+    "period": "str",
+    "status": "str",
+    "in_band": "bool",
+    "verdict": "str",
+    "model": "str",
+    "forecast_run_id": "str",
+    "policy": "object",
+    "inputs": "object",
+    "created_utc": UTC_TIME,
+    "created_by": "str",
+    "decided_utc": UTC_TIME,
+    "decided_by": "str",
+    "applied_utc": UTC_TIME,
+    "note": "str",
+}
+_ITEMS: Final = {
+    "plan_id": "str",
+    "seq": "int64",
+    "scope_kind": "str",
+    "scope_id": "str",
+    "channel": "str",
+    "period_kind": "str",
+    "period_start": DAY,
+    "starts_utc": UTC_TIME,
+    "old_limit": "Int64",
+    "proposed": "float64",
+    "new_limit": "Int64",
+    "quantile": "float64",
+    "guardrail": "str",
+    "condition": "str",
+    "inputs": "object",
+    "before_override": "Int64",
+    "applied_limit": "Int64",
+}
+
+
+def plans(
+    engine: Engine, *, kind: str | None = None, region: str | None = None, limit: int = 50
+) -> pd.DataFrame:
+    """The latest plans, newest period first: the columns of the table, without the fingerprint.
+
+    kind: "quota" or "server" (whose region is "bank"); None = both.
+    """
+    p = t.plans.c
+    statement = (
+        select(*(p[name] for name in _PLANS))
+        .where(*in_region(p.region_id, region), *([] if kind is None else [p.kind == kind]))
+        .order_by(p.period.desc(), p.created_utc.desc(), p.plan_id)
+        .limit(limit)
+    )
+    return frame(engine, statement, _PLANS)
+
+
+def plan_items(engine: Engine, plan_id: str) -> pd.DataFrame:
+    """The items of one plan in their order: the columns of the table; empty for an unknown plan."""
+    i = t.plan_items.c
+    statement = select(*(i[name] for name in _ITEMS)).where(i.plan_id == plan_id).order_by(i.seq)
+    return frame(engine, statement, _ITEMS)
+
+
+def applied_plan_id(engine: Engine, kind: str, region: str) -> str | None:
+    """The plan of this kind and region that is in force, None where none is."""
+    p = t.plans.c
+    statement = (
+        select(p.plan_id)
+        .where(p.kind == kind, p.region_id == region, p.status == "applied")
+        .order_by(p.period.desc(), p.applied_utc.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.scalar(statement)

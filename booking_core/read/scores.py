@@ -1,0 +1,67 @@
+"""Scores: forecasts and plans against what came."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+import pandas as pd
+from sqlalchemy import Engine, select
+
+from booking_core import tables as t
+from booking_core.read.sql import DAY, frame, in_region
+
+_FORECASTS: Final = {
+    "run_id": "str",
+    "branch_id": "str",
+    "day": DAY,
+    "horizon_days": "int64",
+    "actual": "float64",
+    "mean": "float64",
+    "inside80": "bool",
+    "pinball": "float64",
+}
+_PLANS: Final = {
+    "plan_id": "str",
+    "region_id": "str",
+    "day": DAY,
+    "demand_units": "float64",
+    "served_units": "float64",
+    "refused_units": "float64",
+    "idle_units": "float64",
+    "refused_old_units": "float64",
+    "idle_old_units": "float64",
+    "regret_units": "float64",
+}
+
+
+def forecast_scores(engine: Engine, *, since: date, region: str | None = None) -> pd.DataFrame:
+    """Scored forecasts for the days from `since` on, by day, branch and run.
+
+    [run_id, branch_id, day, horizon_days, actual, mean, inside80, pinball]
+    """
+    s = t.score_forecasts.c
+    statement = (
+        select(*(s[name] for name in _FORECASTS))
+        .join(t.branches, t.branches.c.branch_id == s.branch_id)
+        .where(s.day >= since, *in_region(t.branches.c.region_id, region))
+        .order_by(s.day, s.branch_id, s.run_id)
+    )
+    return frame(engine, statement, _FORECASTS)
+
+
+def plan_scores(engine: Engine, *, since: date, region: str | None = None) -> pd.DataFrame:
+    """Scored plans for the days from `since` on, by day and plan; *_old: had the old quotas stayed.
+
+    [plan_id, region_id, day, demand_units, served_units, refused_units, idle_units, refused_old_units,
+    idle_old_units, regret_units]
+    """
+    s, p = t.score_plans.c, t.plans.c
+    columns = [p.region_id if name == "region_id" else s[name] for name in _PLANS]
+    statement = (
+        select(*columns)
+        .join(t.plans, p.plan_id == s.plan_id)
+        .where(s.day >= since, *in_region(p.region_id, region))
+        .order_by(s.day, s.plan_id)
+    )
+    return frame(engine, statement, _PLANS)
