@@ -1,0 +1,169 @@
+"""Plans: guarded proposals in the words of POST /v1/plans. The same inputs give the same body."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from forecasting.decisions.guardrails import (
+    Guardrail,
+    LimitInputs,
+    Veto,
+    band_verdict,
+    guard_limit,
+)
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import QuotaProposal
+from forecasting.decisions.servers import QuarterNeed
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID
+
+KEEP = "keep"
+"""Model of a plan that changes nothing."""
+
+
+def quota_plan_id(period: str, region: str) -> str:
+    """The id of a region's quota plan: the same period plans the same plan."""
+    return f"quota-{period}-{region}"
+
+
+def server_plan_id(quarter: datetime) -> str:
+    """The id of the server plan made for this business quarter-hour (aware UTC)."""
+    return f"server-{quarter:%Y-%m-%dT%H:%MZ}"
+
+
+def quota_plan(
+    *,
+    period: str,
+    region: str,
+    run_id: str | None,
+    proposals: Sequence[QuotaProposal],
+    veto: Veto | str | None,
+    condition: str,
+    policy: Policy,
+) -> dict[str, Any]:
+    """The body of a region's quota plan: every proposal guarded, old → new, with what bound and why.
+
+    A veto, or nothing proposed, makes a plan of model "keep" without items: visible, changing nothing.
+    """
+    body: dict[str, Any] = {
+        "plan_id": quota_plan_id(period, region),
+        "kind": "quota",
+        "region": region,
+        "period": period,
+        "in_band": True,
+        "verdict": None,
+        "model": KEEP,
+        "forecast_run_id": run_id,
+        "policy": policy.as_record(),
+        "inputs": {"condition": condition} if condition else {},
+        "items": [],
+    }
+    wanted = [p for p in proposals if p.proposed is not None]
+    if veto is not None or not wanted:
+        return body | {"verdict": str(veto or Veto.SHORT)}
+    items = [_quota_item(p, policy) for p in proposals]
+    days = [
+        i
+        for i in items
+        if i["period_kind"] == "day" and i["scope_kind"] == "branch" and i["new_limit"] is not None
+    ]
+    old_units, new_units = sum(i["old_limit"] for i in days), sum(i["new_limit"] for i in days)
+    clipped = sum(Guardrail.MAX_STEP_UP in i["inputs"]["bound"] for i in days)
+    band = band_verdict(old_units, new_units, clipped, len(days), policy)
+    models = Counter(p.model for p in wanted if p.scope_kind == "branch" and p.period_kind == "day")
+    inputs = {
+        "day_units_old": old_units,
+        "day_units_new": new_units,
+        "day_items": len(days),
+        "day_items_clipped": clipped,
+        "models": dict(sorted(models.items())),
+    }
+    if band.condition:
+        inputs["condition"] = band.condition
+    return body | {
+        "in_band": band.fit,
+        "verdict": None if band.reason is None else str(band.reason),
+        "model": "weeks8" if set(models) == {"weeks8"} else "champion",
+        "inputs": inputs,
+        "items": items,
+    }
+
+
+def server_plan(
+    *,
+    quarter: datetime,
+    run_id: str | None,
+    needs: Sequence[QuarterNeed],
+    inputs: dict[str, Any],
+    policy: Policy,
+) -> dict[str, Any]:
+    """The body of the bank-wide server plan made for the business quarter-hour.
+
+    Without needs (no usable pressure forecast) a plan of model "keep": the actuator then obeys the
+    observed load alone.
+    """
+    items = [
+        {
+            "scope_kind": "bank",
+            "scope_id": BANK_SCOPE_ID,
+            "period_kind": "quarter_hour",
+            "starts": _utc_text(need.starts_utc),
+            "old_limit": None,
+            "proposed": need.proposed,
+            "new_limit": need.workers,
+            "quantile": need.quantile,
+            "guardrail": None if need.guardrail is None else str(need.guardrail),
+            "condition": need.condition or None,
+            "inputs": {"rps": need.rps},
+        }
+        for need in needs
+    ]
+    return {
+        "plan_id": server_plan_id(quarter),
+        "kind": "server",
+        "region": BANK_SCOPE_ID,
+        "period": _utc_text(quarter),
+        "in_band": True,
+        "verdict": None if items else str(Veto.NO_FORECAST),
+        "model": "champion" if items else KEEP,
+        "forecast_run_id": run_id,
+        "policy": policy.as_record(),
+        "inputs": inputs,
+        "items": items,
+    }
+
+
+def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
+    """One guarded item: new_limit null where the limit is kept."""
+    item: dict[str, Any] = {
+        "scope_kind": proposal.scope_kind,
+        "scope_id": proposal.scope_id,
+        "channel": ALL_CHANNELS,
+        "period_kind": proposal.period_kind,
+        "period_start": proposal.period_start,
+        "old_limit": proposal.old_units,
+        "proposed": proposal.proposed,
+        "new_limit": None,
+        "quantile": proposal.quantile,
+        "guardrail": proposal.keep_reason,
+        "condition": proposal.keep_condition,
+    }
+    known = {"model": proposal.model, "used_units": proposal.used_units, **proposal.inputs}
+    if proposal.proposed is None:
+        return item | {"inputs": known | {"bound": []}}
+    limits = LimitInputs(proposal.old_units, proposal.used_units, proposal.staff_cap_units)
+    guarded, bound = guard_limit(proposal.proposed, limits, policy)
+    return item | {
+        "new_limit": guarded.value,
+        "guardrail": None if guarded.reason is None else str(guarded.reason),
+        "condition": guarded.condition or None,
+        "inputs": known
+        | {"bound": [str(reason) for reason in bound], "staff_cap_units": proposal.staff_cap_units},
+    }
+
+
+def _utc_text(moment: datetime) -> str:
+    """RFC 3339 in UTC."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

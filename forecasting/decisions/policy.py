@@ -1,0 +1,151 @@
+"""The numbers of policy: typed, stored under the settings key "policy", written into every plan.
+
+The guard band decides which plans apply by themselves. A quota plan is inside it when all hold:
+
+- the sum of its guarded day quotas is between `auto_band_low_ratio` and `auto_band_high_ratio` times
+  the sum of the present ones (defaults 0.5 and 2.0: quotas that were guessed too low are corrected
+  at once, doubling a whole region in one step is a person's decision);
+- at most `auto_band_clipped_ratio` of its day items were held back by the step limits upward
+  (default 0.25: one surge a month may be clipped; a forecast that runs into the limit everywhere is
+  suspect, however the limit tamed its total).
+
+A plan outside the band is posted with `in_band` false and waits for an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the bank wants of its plans; every field has a stated default."""
+
+    # quotas
+    service_level: float = 0.9
+    """Target P(demand ≤ quota): the quantile a quota is set to."""
+    plan_days: int = 28
+    """Day quotas are planned for so many days after the period."""
+    floor_units: int = 1
+    """No quota is planned below this."""
+    max_step_up_ratio: float = 3.0
+    """A new limit is at most this many times the old one."""
+    max_step_down_ratio: float = 0.5
+    """A new limit is at least this share of the old one."""
+    min_step_units: int = 5
+    """A step of so many units is always allowed, so that small quotas can move."""
+    frozen_days: tuple[str, ...] = ()
+    """ISO days whose quotas no plan may change."""
+    auto_band_low_ratio: float = 0.5
+    auto_band_high_ratio: float = 2.0
+    auto_band_clipped_ratio: float = 0.25
+
+    # when a forecast is unfit
+    stale_days: int = 3
+    """Vetoed as stale when its newest known day lies more than so many days before the period."""
+    min_observations: int = 56
+    """Vetoed as short below so many known days (8 weeks)."""
+    worse_ratio: float = 1.0
+    """Vetoed as worse_than_weeks8 when its loss exceeds weeks8's times this."""
+    coverage_low_ratio: float = 0.55
+    """Vetoed as coverage_off when its 80 % band held less than this share of the days."""
+    max_unfit_ratio: float = 0.5
+    """The whole run is vetoed when more than this share of its series is unfit."""
+    score_days: int = 28
+    """Forecasts and plans are scored up to so many days ahead."""
+    day_closes_hour: int = 18
+    """Bank-local hour from which a business day counts as complete."""
+
+    # servers
+    server_hours: int = 48
+    """A server plan covers so many business hours."""
+    target_utilisation: float = 0.6
+    """Share of a worker's time that may be busy."""
+    min_workers: int = 1
+    max_workers: int = 8
+    pressure_weeks: int = 8
+    """Weeks of pressure that profile, requests per wish and cost are measured on."""
+    max_lead_days: int = 7
+    """Requests are matched with wishes for at most so many days later."""
+    requests_per_wish: float = 4.0
+    """Assumed where pressure was never measured: two calendar looks, one try, one confirmation."""
+    cost_seconds: float = 0.02
+    """Busy seconds a request, assumed where never measured."""
+
+    def __post_init__(self) -> None:
+        problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in self._rules() if not ok]
+        if problems:
+            raise ValueError(f"policy: {'; '.join(problems)}")
+
+    def _rules(self) -> list[tuple[str, object, bool, str]]:
+        """(field, value, holds, what is expected) of every rule."""
+        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
+                  "max_unfit_ratio", "target_utilisation")  # fmt: skip
+        positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
+                    "requests_per_wish", "cost_seconds", "worse_ratio")  # fmt: skip
+        not_negative = (
+            "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days"
+        )  # fmt: skip
+        rules: list[tuple[str, object, bool, str]] = []
+        for name in shares:
+            value = getattr(self, name)
+            rules.append((name, value, 0 < value <= 1, "expected a share between 0 and 1"))
+        for name in positive:
+            value = getattr(self, name)
+            rules.append((name, value, value > 0, "expected more than 0"))
+        for name in not_negative:
+            value = getattr(self, name)
+            rules.append((name, value, value >= 0, "expected 0 or more"))
+        up, low, high = self.max_step_up_ratio, self.auto_band_low_ratio, self.auto_band_high_ratio
+        rules.append(("max_step_up_ratio", up, up >= 1, "expected 1 or more"))
+        rules.append(("auto_band_low_ratio", low, 0 <= low <= 1, "expected between 0 and 1"))
+        rules.append(("auto_band_high_ratio", high, high >= 1, "expected 1 or more"))
+        workers = self.max_workers
+        rules.append(("max_workers", workers, workers >= self.min_workers, "expected min_workers or more"))
+        hour = self.day_closes_hour
+        rules.append(("day_closes_hour", hour, 0 <= hour < 24, "expected an hour from 0 to 23"))  # noqa: PLR2004
+        rules.append(("frozen_days", self.frozen_days, _are_days(self.frozen_days), "expected ISO days"))
+        return rules
+
+    @property
+    def frozen(self) -> frozenset[date]:
+        """The frozen days as dates."""
+        return frozenset(date.fromisoformat(day) for day in self.frozen_days)
+
+    def as_record(self) -> dict[str, Any]:
+        """The policy as plain JSON values, for a plan's record."""
+        return asdict(self) | {"frozen_days": list(self.frozen_days)}
+
+
+def policy_from(stored: Mapping[str, Any]) -> Policy:
+    """The policy with stored values over the defaults.
+
+    Raises ValueError naming the field for an unknown one, a value of another type, or one out of range.
+    """
+    known = {f.name: f for f in fields(Policy)}
+    unknown = sorted(set(stored) - set(known))
+    if unknown:
+        raise ValueError(f"policy: unknown field {unknown}; known: {sorted(known)}")
+    values = {name: _typed(name, value, known[name].default) for name, value in stored.items()}
+    return Policy(**values)
+
+
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """The value in the type of the field's default; JSON has no tuples, and writes 3.0 as 3."""
+    if isinstance(default, tuple) and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is type(default):
+        return value
+    raise ValueError(f"policy: {name} {value!r}: expected {type(default).__name__}")
+
+
+def _are_days(days: tuple[str, ...]) -> bool:
+    try:
+        return all(date.fromisoformat(day) is not None for day in days)
+    except (TypeError, ValueError):
+        return False

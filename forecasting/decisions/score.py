@@ -1,0 +1,126 @@
+"""Scores: forecasts and plans against what came. Lower is better, except coverage (aim: 0.8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from forecasting.frames import QUANTILES
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastScore:
+    """One branch and day of one run, scored."""
+
+    run_id: str
+    branch_id: str
+    day: date
+    horizon_days: int
+    actual: float
+    mean: float
+    inside80: bool
+    pinball: float
+    """Mean pinball loss over the stored quantiles, units."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanScore:
+    """One day of one plan, scored on the demand ledger."""
+
+    plan_id: str
+    day: date
+    demand_units: float
+    served_units: float
+    refused_units: float
+    idle_units: float
+    refused_old_units: float
+    """Had the old quotas stayed."""
+    idle_old_units: float
+    regret_units: float
+    """Refused above perfect foresight, which may spread the same total over the branches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a set of forecast scores says; None where there are none."""
+
+    days: int
+    coverage80: float | None
+    """Share of actuals inside the 80 % band."""
+    wape: float | None
+    """Σ|actual − mean| ÷ Σ actual."""
+    pinball: float | None
+
+
+LOW, HIGH = QUANTILES[0], QUANTILES[-1]
+_NONE: Final = Summary(0, None, None, None)
+
+
+def pinball_loss(actual: float, quantiles: Mapping[float, float]) -> float:
+    """Mean over the levels of max(level·(actual − q), (level − 1)·(actual − q)): ≥ 0, lower is better."""
+    return sum(
+        max(level * (actual - value), (level - 1) * (actual - value)) for level, value in quantiles.items()
+    ) / len(quantiles)
+
+
+def score_forecast(
+    *,
+    run_id: str,
+    branch_id: str,
+    day: date,
+    period: date,
+    actual: float,
+    mean: float,
+    quantiles: Mapping[float, float],
+) -> ForecastScore:
+    """The score of one forecast day made on `period`; quantiles by level, at least 0.1 and 0.9."""
+    return ForecastScore(
+        run_id=run_id,
+        branch_id=branch_id,
+        day=day,
+        horizon_days=(day - period).days,
+        actual=actual,
+        mean=mean,
+        inside80=quantiles[LOW] <= actual <= quantiles[HIGH],
+        pinball=pinball_loss(actual, quantiles),
+    )
+
+
+def summarise(scores: Sequence[ForecastScore]) -> Summary:
+    """Coverage, WAPE and pinball loss over the scores; WAPE is None when nothing came at all."""
+    if not scores:
+        return _NONE
+    came = sum(s.actual for s in scores)
+    return Summary(
+        days=len(scores),
+        coverage80=sum(s.inside80 for s in scores) / len(scores),
+        wape=sum(abs(s.actual - s.mean) for s in scores) / came if came > 0 else None,
+        pinball=sum(s.pinball for s in scores) / len(scores),
+    )
+
+
+def score_plan_day(
+    *, plan_id: str, day: date, demand: Mapping[str, float], new: Mapping[str, int], old: Mapping[str, int]
+) -> PlanScore:
+    """The score of a plan's day quotas on one day, over the branches that have demand and both limits.
+
+    Demand is the uncensored ledger, so the counterfactual needs no guess. Only day quotas are judged:
+    week and month limits bind on what came before.
+    """
+    judged = [branch for branch in demand if branch in new and branch in old]
+    total_demand = sum(demand[b] for b in judged)
+    total_limit = sum(new[b] for b in judged)
+    refused = sum(max(0.0, demand[b] - new[b]) for b in judged)
+    return PlanScore(
+        plan_id=plan_id,
+        day=day,
+        demand_units=total_demand,
+        served_units=total_demand - refused,
+        refused_units=refused,
+        idle_units=sum(max(0.0, new[b] - demand[b]) for b in judged),
+        refused_old_units=sum(max(0.0, demand[b] - old[b]) for b in judged),
+        idle_old_units=sum(max(0.0, old[b] - demand[b]) for b in judged),
+        regret_units=refused - max(0.0, total_demand - total_limit),
+    )

@@ -1,0 +1,234 @@
+"""Server decisions: forecast demand → pressure by business quarter-hour → workers.
+
+Requests of a day = wishes first made for a service day `lead_days` later × requests per wish, spread over
+the day by the measured profile of its day type. All three are measured on recent weeks (synthetic
+history counts too, and its share is reported); the policy states what is assumed until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from booking_core.scaling import workers_needed
+from forecasting.decisions.guardrails import Guardrail, guard_workers
+from forecasting.decisions.policy import Policy
+from forecasting.frames import SamplePaths
+
+QUARTERS_A_DAY: Final = 96
+SERVER_QUANTILE: Final = 0.9
+"""The pressure quantile that servers are planned for (forecast_pressure keeps 0.5 and 0.9)."""
+_OPEN_QUARTERS: Final = slice(32, 72)
+"""08:00 to 18:00: the shape assumed for a day that was never measured."""
+_LEAST_DAYS: Final = 7
+"""Below a week of matched days nothing is concluded from them."""
+
+Shares = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PressureModel:
+    """How wishes become requests, as measured or assumed."""
+
+    requests_per_wish: float
+    lead_days: int
+    """Requests of a day belong to the wishes for the day so many days later."""
+    cost_seconds: float
+    """Busy seconds a request."""
+    profiles: Mapping[str, Shares]
+    """By day type: the share of the day's requests in each of its 96 local quarter-hours."""
+    default_profile: Shares
+    measured_days: int
+    synthetic_ratio: float
+    """Share of the measured quarter-hours that is synthetic."""
+
+    def share(self, day_type: str, quarter: int) -> float:
+        """The share of the day's requests in one local quarter-hour (0 to 95)."""
+        return float(self.profiles.get(day_type, self.default_profile)[quarter])
+
+    def as_record(self) -> dict[str, Any]:
+        """What a plan or a run says about it."""
+        return {
+            "requests_per_wish": round(self.requests_per_wish, 4),
+            "lead_days": self.lead_days,
+            "cost_seconds": round(self.cost_seconds, 6),
+            "measured_days": self.measured_days,
+            "synthetic_ratio": round(self.synthetic_ratio, 4),
+            "day_types": sorted(self.profiles),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Quarter:
+    """A business quarter-hour and where it lies in the bank's local day."""
+
+    starts_utc: datetime
+    day: date
+    quarter: int
+    """0 (midnight) to 95."""
+    day_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuarterPressure:
+    """The forecast requests per wall second of one business quarter-hour."""
+
+    starts_utc: datetime
+    mean_rps: float
+    q50_rps: float
+    q90_rps: float
+
+
+@dataclass(frozen=True, slots=True)
+class QuarterNeed:
+    """The workers that one business quarter-hour asks for, guarded."""
+
+    starts_utc: datetime
+    rps: float
+    proposed: float
+    """Workers before rounding up and guardrails."""
+    workers: int
+    quantile: float
+    guardrail: Guardrail | None
+    condition: str
+
+
+def measure_pressure(quarters: pd.DataFrame, demand: Mapping[date, float], policy: Policy) -> PressureModel:
+    """The pressure model of recent weeks.
+
+    quarters: [day (date), day_type, quarter (0 to 95), requests, busy_seconds, synthetic], complete days
+    only. demand: units first wished for each service day, whole bank. Missing measurements take the
+    policy's assumptions.
+    """
+    assumed = np.zeros(QUARTERS_A_DAY)
+    assumed[_OPEN_QUARTERS] = 1.0
+    requests = float(quarters["requests"].sum())
+    if requests <= 0:
+        return PressureModel(
+            requests_per_wish=policy.requests_per_wish,
+            lead_days=0,
+            cost_seconds=policy.cost_seconds,
+            profiles={},
+            default_profile=assumed / assumed.sum(),
+            measured_days=0,
+            synthetic_ratio=0.0,
+        )
+    by_day: dict[date, float] = {}
+    for day, count in zip(quarters["day"], quarters["requests"], strict=True):
+        by_day[day] = by_day.get(day, 0.0) + float(count)
+    ratio, lead_days = _match(by_day, demand, policy)
+    return PressureModel(
+        requests_per_wish=ratio,
+        lead_days=lead_days,
+        cost_seconds=_cost(quarters, policy),
+        profiles={
+            str(kind): _profile(rows)
+            for kind, rows in quarters.groupby("day_type")
+            if rows["requests"].sum() > 0
+        },
+        default_profile=_profile(quarters),
+        measured_days=len(by_day),
+        synthetic_ratio=float(quarters["synthetic"].mean()),
+    )
+
+
+def forecast_pressure(
+    model: PressureModel,
+    quarters: Sequence[Quarter],
+    *,
+    total: SamplePaths,
+    known: Mapping[date, float],
+    quarter_seconds: float,
+) -> list[QuarterPressure]:
+    """The pressure of every given quarter-hour whose wishes are known or forecast.
+
+    total: sample paths of the whole bank's demand. known: demand of the days up to the period.
+    quarter_seconds: wall seconds that a business quarter-hour lasts. Quantiles come from the summed
+    paths; the spread within the day is the profile's.
+    """
+    by_day: dict[date, tuple[float, float, float]] = {}
+    result = []
+    for quarter in quarters:
+        wished = quarter.day + timedelta(days=model.lead_days)
+        if wished not in by_day:
+            if (figures := _wishes(wished, total, known)) is None:
+                continue
+            by_day[wished] = figures
+        scale = model.requests_per_wish * model.share(quarter.day_type, quarter.quarter) / quarter_seconds
+        mean, q50, q90 = (wishes * scale for wishes in by_day[wished])
+        result.append(QuarterPressure(quarter.starts_utc, mean, q50, q90))
+    return result
+
+
+def server_needs(
+    pressure: Sequence[QuarterPressure], cost_seconds: float, policy: Policy
+) -> list[QuarterNeed]:
+    """The guarded workers of each quarter-hour, at the 0.9 quantile of its pressure."""
+    needs = []
+    for quarter in pressure:
+        rps = quarter.q90_rps
+        guarded = guard_workers(workers_needed(rps, cost_seconds, policy.target_utilisation), policy)
+        needs.append(
+            QuarterNeed(
+                starts_utc=quarter.starts_utc,
+                rps=round(rps, 6),
+                proposed=round(rps * cost_seconds / policy.target_utilisation, 6),
+                workers=guarded.value,
+                quantile=SERVER_QUANTILE,
+                guardrail=guarded.reason,
+                condition=guarded.condition,
+            )
+        )
+    return needs
+
+
+def _wishes(day: date, total: SamplePaths, known: Mapping[date, float]) -> tuple[float, float, float] | None:
+    """Mean, median and 0.9 quantile of the wishes for the day; None where neither known nor forecast."""
+    if total.first_day <= day <= total.last_day:
+        sums = total.sums(day, day)
+        return float(sums.mean()), float(np.quantile(sums, 0.5)), float(np.quantile(sums, SERVER_QUANTILE))
+    if day in known:
+        return (known[day],) * 3
+    return None
+
+
+def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy: Policy) -> tuple[float, int]:
+    """(requests per wish, lead days): the lead at which daily requests follow daily wishes best."""
+    best: tuple[float, float, int] | None = None
+    for lead in range(policy.max_lead_days + 1):
+        pairs = [
+            (count, demand[day + timedelta(days=lead)])
+            for day, count in requests.items()
+            if demand.get(day + timedelta(days=lead), 0.0) > 0
+        ]
+        if len(pairs) < _LEAST_DAYS:
+            continue
+        ratio = sum(count for count, _ in pairs) / sum(wishes for _, wishes in pairs)
+        error = sum(abs(count - ratio * wishes) for count, wishes in pairs) / sum(count for count, _ in pairs)
+        if best is None or error < best[0] - 1e-9:
+            best = (error, ratio, lead)
+    return (policy.requests_per_wish, 0) if best is None else (best[1], best[2])
+
+
+def _cost(quarters: pd.DataFrame, policy: Policy) -> float:
+    """Busy seconds a request: of live quarter-hours where there are any, else of synthetic ones."""
+    live = quarters[~quarters["synthetic"].astype(bool)]
+    for rows in (live, quarters):
+        requests, busy = float(rows["requests"].sum()), float(rows["busy_seconds"].sum())
+        if requests > 0 and busy > 0:
+            return busy / requests
+    return policy.cost_seconds
+
+
+def _profile(rows: pd.DataFrame) -> Shares:
+    """The share of requests in each local quarter-hour, summing to 1."""
+    sums = np.zeros(QUARTERS_A_DAY)
+    np.add.at(sums, rows["quarter"].to_numpy(dtype=int), rows["requests"].to_numpy(dtype=float))
+    shares: Shares = sums / sums.sum()
+    return shares
