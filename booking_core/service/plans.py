@@ -1,0 +1,260 @@
+"""Plans: created once, judged by status, applied and taken back in one transaction each.
+
+Every command takes `lock_plans` first; a quota plan's application then takes `lock_slots` and the counters
+in the fixed order of the booking transaction (docs/locking.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
+from booking_core.service.plan_drafts import PlanDraft, quota_key
+from booking_core.settings import load_settings
+from booking_core.store import limits, periods, plans
+from metrics.contract import BANK_SCOPE_ID, PlanRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan with its items as stored; `created` only for the call that stored it."""
+
+    row: Row[Any]
+    items: list[Row[Any]]
+    created: bool = False
+
+
+PlanAnswer = StoredPlan | CommandRefused | OutsideClaim
+
+
+def create_plan(
+    connection: Connection, draft: PlanDraft, command: Command
+) -> StoredPlan | CommandRefused | OutsideClaim | InvalidCommand:
+    """The plan as stored, by this call or by an earlier one with the same id and body."""
+    if not command.may_touch(draft.region):
+        return OutsideClaim(draft.region)
+    plans.lock_plans(connection)
+    fingerprint = draft.fingerprint()
+    known = plans.plan_row(connection, draft.plan_id)
+    if known is not None:
+        if known.fingerprint != fingerprint:
+            return CommandRefused(PlanRefusal.PLAN_ID_CONFLICT, {"plan_id": draft.plan_id})
+        return _stored(connection, draft.plan_id)
+    errors = _misfits(connection, draft)
+    if errors:
+        return InvalidCommand(errors)
+    automatic = draft.kind == "server" or plans.applies_automatically(connection, draft.region)
+    if draft.keeps:
+        status = "kept"
+    elif not draft.in_band:
+        status = "pending"
+    else:
+        status = "proposed" if automatic or draft.region == BANK_SCOPE_ID else "shadow"
+    plan = {
+        **draft.model_dump(exclude={"items", "region"}),
+        "region_id": draft.region,
+        "status": status,
+        "fingerprint": fingerprint,
+        "created_utc": command.now,
+        "created_by": command.actor,
+    }
+    plans.insert_plan(connection, plan, [item.columns() for item in draft.items])
+    created = {"status": status, "items": len(draft.items)}
+    record_audit(connection, command, "plan.create", draft.plan_id, None, created)
+    return replace(_stored(connection, draft.plan_id), created=True)
+
+
+def get_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+    """The plan with its items."""
+    row = plans.plan_row(connection, plan_id)
+    if row is None:
+        return CommandRefused(PlanRefusal.PLAN_NOT_FOUND, {"plan_id": plan_id})
+    if not command.may_touch(row.region_id):
+        return OutsideClaim(row.region_id)
+    return _stored(connection, plan_id)
+
+
+def approve_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+    """The plan, approved: pending -> approved; approving twice changes nothing."""
+    return _decide(connection, plan_id, command, "approve", ("pending",), "approved")
+
+
+def reject_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+    """The plan, rejected before it was ever applied; rejecting twice changes nothing."""
+    return _decide(
+        connection, plan_id, command, "reject", ("pending", "proposed", "approved", "shadow"), "rejected"
+    )
+
+
+def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+    """The plan, in force: overrides set (never below what is used), the plan before it superseded.
+
+    Applying the plan that is in force changes nothing.
+    """
+    plans.lock_plans(connection)
+    found = get_plan(connection, plan_id, command)
+    if not isinstance(found, StoredPlan) or found.row.status == "applied":
+        return found
+    plan = found.row
+    before = plans.latest_plan(connection, plan.kind, plan.region_id, "applied")
+    refusal = _why_not_applied(connection, plan, before)
+    if refusal is not None:
+        return refusal
+    if plan.kind == "quota":
+        applied = _set_limits(connection, found)
+    else:
+        applied = {item.seq: (item.new_limit, None) for item in found.items if item.new_limit is not None}
+    plans.set_applied_limits(connection, plan_id, applied)
+    if before is not None:
+        plans.set_status(connection, before.plan_id, "superseded")
+    details = {"limits": len(applied), "supersedes": before and before.plan_id}
+    return _move(connection, command, "apply", plan, "applied", details, applied_utc=command.now)
+
+
+def rollback_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+    """The plan, taken back: the overrides it replaced stand again, and so does the plan before it."""
+    plans.lock_plans(connection)
+    found = get_plan(connection, plan_id, command)
+    if not isinstance(found, StoredPlan) or found.row.status == "rolled_back":
+        return found
+    plan = found.row
+    if plan.status != "applied":
+        return _wrong_status(plan, "rollback")
+    answer = _move(
+        connection,
+        command,
+        "rollback",
+        plan,
+        "rolled_back",
+        {},
+        decided_utc=command.now,
+        decided_by=command.actor,
+    )
+    before = plans.latest_plan(connection, plan.kind, plan.region_id, "superseded")
+    if before is not None:
+        plans.set_status(connection, before.plan_id, "applied")
+    if plan.kind == "quota":
+        _restore_limits(connection, found)
+    return answer
+
+
+def _why_not_applied(
+    connection: Connection, plan: Row[Any], before: Row[Any] | None
+) -> CommandRefused | None:
+    """The first rule that forbids applying the plan, None when it may be applied."""
+    context = {"plan_id": plan.plan_id, "status": plan.status, "command": "apply"}
+    context |= {"region": plan.region_id, "period": plan.period}
+    if before is not None and _moment(plan) < _moment(before):
+        return CommandRefused(PlanRefusal.PLAN_OLDER_PERIOD, {**context, "applied_period": before.period})
+    if plan.status == "pending":
+        return CommandRefused(PlanRefusal.PLAN_NEEDS_APPROVAL, context)
+    if plan.status == "shadow" or plans.applies_automatically(connection, plan.region_id) is False:
+        return CommandRefused(PlanRefusal.REGION_IN_SHADOW, context)
+    if plan.status not in ("proposed", "approved"):
+        return CommandRefused(PlanRefusal.PLAN_WRONG_STATUS, context)
+    if load_settings(connection).paused:
+        return CommandRefused(PlanRefusal.PAUSED, context)
+    return None
+
+
+def _set_limits(connection: Connection, plan: StoredPlan) -> dict[int, tuple[int, int | None]]:
+    """What was set by item seq: (limit, override replaced)."""
+    periods.lock_slots(connection)
+    wanted = {_period(item): item for item in plan.items if item.new_limit is not None}
+    rows = periods.locked_periods(connection, wanted)
+    applied = {
+        item.seq: (max(item.new_limit, rows[period].used_units), rows[period].override_units)
+        for period, item in wanted.items()
+    }
+    for period, item in wanted.items():
+        periods.set_override(connection, period, applied[item.seq][0], plan.row.plan_id)
+    return applied
+
+
+def _restore_limits(connection: Connection, plan: StoredPlan) -> None:
+    """Put the overrides back that the plan replaced, each with the plan that had set it."""
+    touched = {_period(item): item for item in plan.items if item.applied_limit is not None}
+    if not touched:
+        return
+    periods.lock_slots(connection)
+    periods.locked_periods(connection, touched)
+    first = min(start for _, start in touched)
+    setters = plans.override_setters(connection, plan.row.region_id, first)
+    set_by = {_period(item): item.plan_id for item in setters}
+    for period, item in touched.items():
+        setter = None if item.before_override is None else set_by.get(period)
+        periods.set_override(connection, period, item.before_override, setter)
+
+
+def _decide(  # noqa: PLR0917
+    connection: Connection, plan_id: str, command: Command, verb: str, allowed: tuple[str, ...], status: str
+) -> PlanAnswer:
+    plans.lock_plans(connection)
+    found = get_plan(connection, plan_id, command)
+    if not isinstance(found, StoredPlan) or found.row.status == status:
+        return found
+    if found.row.status not in allowed:
+        return _wrong_status(found.row, verb)
+    decided = {"decided_utc": command.now, "decided_by": command.actor}
+    return _move(connection, command, verb, found.row, status, {}, **decided)
+
+
+def _move(  # noqa: PLR0917
+    connection: Connection,
+    command: Command,
+    verb: str,
+    plan: Row[Any],
+    status: str,
+    details: dict[str, Any],
+    **values: Any,
+) -> StoredPlan:
+    """The plan in its new status, with the audit row of the move."""
+    plans.set_status(connection, plan.plan_id, status, **values)
+    before, after = {"status": plan.status}, {"status": status, **details}
+    record_audit(connection, command, f"plan.{verb}", plan.plan_id, before, after)
+    return _stored(connection, plan.plan_id)
+
+
+def _misfits(connection: Connection, draft: PlanDraft) -> tuple[tuple[str, str, str], ...]:
+    """What the draft names that the bank does not have, or that lies outside its region."""
+    if draft.kind == "server":
+        return ()
+    regions = limits.scope_regions(connection)
+    if draft.region not in regions.values():
+        return (("/region", f"region {draft.region!r} is unknown", f"没有分区 {draft.region}"),)
+    return tuple(
+        (
+            f"/items/{n}/scope_id",
+            f"{item.scope_kind} {item.scope_id!r} is no scope of region {draft.region!r}",
+            f"{item.scope_kind} {item.scope_id} 不属于分区 {draft.region}",
+        )
+        for n, item in enumerate(draft.items)
+        if regions.get((item.scope_kind, item.scope_id)) != draft.region
+    )
+
+
+def _wrong_status(plan: Row[Any], verb: str) -> CommandRefused:
+    return CommandRefused(
+        PlanRefusal.PLAN_WRONG_STATUS, {"plan_id": plan.plan_id, "status": plan.status, "command": verb}
+    )
+
+
+def _moment(plan: Row[Any]) -> date | datetime:
+    """The plan's period as a value that orders (days for quota plans, times for server plans)."""
+    parse = datetime.fromisoformat if plan.kind == "server" else date.fromisoformat
+    return parse(plan.period)
+
+
+def _period(item: Row[Any]) -> limits.Period:
+    return quota_key(item.scope_kind, item.scope_id, item.channel, item.period_kind), item.period_start
+
+
+def _stored(connection: Connection, plan_id: str) -> StoredPlan:
+    row = plans.plan_row(connection, plan_id)
+    if row is None:
+        raise LookupError(f"plan {plan_id!r} vanished within its own transaction")
+    return StoredPlan(row, plans.item_rows(connection, plan_id))

@@ -1,0 +1,89 @@
+"""Standing quotas: read with their counters, and set by an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from booking_core.domain import QuotaKey
+from booking_core.service.commands import Command, CommandRefused, OutsideClaim, record_audit
+from booking_core.service.plan_drafts import quota_key
+from booking_core.settings import load_settings
+from booking_core.store import limits, periods
+from metrics.contract import ALL_CHANNELS, Channel, PlanRefusal
+
+QUOTA_ID_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaPage:
+    """Standing limits, and the concrete periods that are counted."""
+
+    standing: list[Row[Any]]
+    periods: list[Row[Any]]
+
+
+def list_quotas(
+    connection: Connection,
+    filters: Mapping[str, str],
+    first: date | None,
+    last: date | None,
+    command: Command,
+) -> QuotaPage:
+    """The quotas that the filters (scope_kind, scope_id) and the command's region claim let through."""
+    regions = limits.scope_regions(connection)
+
+    def seen(row: Row[Any]) -> bool:
+        return command.may_touch(regions.get((row.scope_kind, row.scope_id), ""))
+
+    return QuotaPage(
+        [row for row in limits.standing_rows(connection, filters) if seen(row)],
+        [row for row in limits.counted_rows(connection, filters, first, last) if seen(row)],
+    )
+
+
+def put_quota(
+    connection: Connection, quota_id: str, limit_units: int, command: Command
+) -> QuotaKey | CommandRefused | OutsideClaim:
+    """The quota whose standing limit was set. No booking is cancelled, however low the limit.
+
+    A level that had no limit so far starts counting: the periods booked already get their counters here.
+    """
+    periods.lock_slots(connection)
+    regions = limits.scope_regions(connection)
+    key = parse_quota_id(quota_id)
+    if key is None or (key.scope_kind, key.scope_id) not in regions:
+        return CommandRefused(PlanRefusal.QUOTA_NOT_FOUND, {"quota_id": quota_id})
+    region = regions[key.scope_kind, key.scope_id]
+    if not command.may_touch(region):
+        return OutsideClaim(region)
+    bank = load_settings(connection)
+    today = bank.local_day(bank.business_now(command.now))
+    before = limits.standing_limit(connection, quota_id)
+    periods.locked_periods(connection, periods.booked_periods(connection, key, today))
+    limits.put_standing(connection, key, limit_units, command.now)
+    record_audit(
+        connection, command, "quota.put", quota_id, {"limit_units": before}, {"limit_units": limit_units}
+    )
+    return key
+
+
+def parse_quota_id(quota_id: str) -> QuotaKey | None:
+    """The key of an id scope_kind:scope_id:channel:period_kind, None when it is none."""
+    parts = quota_id.split(":")
+    if len(parts) < QUOTA_ID_PARTS:
+        return None
+    scope_kind, *scope_id, channel, period_kind = parts
+    try:
+        return quota_key(
+            scope_kind,
+            ":".join(scope_id),
+            channel if channel == ALL_CHANNELS else Channel(channel),
+            period_kind,
+        )
+    except ValueError:
+        return None
