@@ -106,3 +106,25 @@ def applies_automatically(connection: Connection, region_id: str) -> bool | None
     """Whether plans may be applied in the region (false = shadow mode), None for an unknown region."""
     statement = select(regions.c.automatic_application).where(regions.c.region_id == region_id)
     return connection.scalar(statement)
+
+
+def planned_workers(connection: Connection, first: datetime, last: datetime) -> tuple[int | None, str | None]:
+    """The most workers the applied server plan asks for in the quarter-hours first..last, and the plan.
+
+    (None, None) where no applied plan covers any of them.
+    """
+    table = plan_items.c
+    statement = (
+        select(table.applied_limit, table.plan_id)
+        .join(plans, plans.c.plan_id == table.plan_id)
+        .where(
+            plans.c.kind == "server",
+            plans.c.status == "applied",
+            table.starts_utc.between(first, last),
+            table.applied_limit.is_not(None),
+        )
+        .order_by(table.applied_limit.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    return (None, None) if row is None else (row.applied_limit, row.plan_id)

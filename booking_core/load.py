@@ -1,0 +1,100 @@
+"""The observed load, as the server rule wants it: from counts by wall minute to rates, pure of any I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from booking_core.pressure import Sums, wall_minute
+
+WINDOW_SECONDS: Final = 15.0
+"""The recent rate is taken over so many wall seconds: workers flush their counts every second."""
+MEASURED_REQUESTS: Final = 20
+"""The cost of a request and a share of failures are believed from so many requests on."""
+MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Recent rate, highest rate and highest share of failures of the stabilisation time, cost a request."""
+
+    rps: float
+    peak_rps: float
+    failed_ratio: float
+    cost_seconds: float | None
+
+
+class LoadMeter:
+    """Turns polls of growing minute counts into rates.
+
+    What it saw itself has the sharpness of the polls; what was before it started, and what it missed, has
+    that of whole minutes: a restarted actuator knows the last minutes at once.
+    """
+
+    def __init__(self, stabilisation_seconds: float) -> None:
+        self._stabilisation = timedelta(seconds=stabilisation_seconds)
+        self._polls: deque[tuple[datetime, Mapping[datetime, Sums]]] = deque()
+        self._seen: deque[tuple[datetime, float, float]] = deque()
+
+    def since(self, now: datetime) -> datetime:
+        """The wall minute from which on `observe` needs the counts."""
+        return wall_minute(now - max(self._stabilisation, 2 * MINUTE))
+
+    def observe(self, now: datetime, totals: Mapping[datetime, Sums]) -> Load:
+        """The load now, given the counts by wall minute from `since(now)` on."""
+        recent, seconds = self._recent(now, totals)
+        self._polls.append((now, totals))
+        self._seen.append((now, recent.requests / seconds, _failed_ratio(recent)))
+        while self._seen[0][0] < now - self._stabilisation:
+            self._seen.popleft()
+        past = [
+            sums
+            for minute, sums in totals.items()
+            if now - self._stabilisation <= minute and minute + MINUTE <= now
+        ]
+        whole = _summed(totals.values())
+        return Load(
+            rps=self._seen[-1][1],
+            peak_rps=max([rps for _, rps, _ in self._seen] + [sums.requests / 60 for sums in past]),
+            failed_ratio=max([ratio for _, _, ratio in self._seen] + [_failed_ratio(sums) for sums in past]),
+            cost_seconds=whole.busy_seconds / whole.requests if whole.requests >= MEASURED_REQUESTS else None,
+        )
+
+    def _recent(self, now: datetime, totals: Mapping[datetime, Sums]) -> tuple[Sums, float]:
+        """What was counted over the last seconds, and how many they are."""
+        window = timedelta(seconds=WINDOW_SECONDS)
+        while len(self._polls) > 1 and self._polls[1][0] <= now - window:
+            self._polls.popleft()
+        if not self._polls or self._polls[0][0] < now - 2 * window:
+            self._polls.clear()  # the first poll, or the first after an outage: no counts to compare with
+            start = wall_minute(now) - MINUTE
+            counted = _summed(sums for minute, sums in totals.items() if minute >= start)
+            return counted, (now - start).total_seconds()
+        then, before = self._polls[0]
+        grown = Sums()
+        for minute, sums in totals.items():
+            was = before.get(minute, Sums())
+            if minute >= wall_minute(then) - MINUTE:
+                grown.add(
+                    Sums(
+                        sums.requests - was.requests,
+                        sums.refused - was.refused,
+                        sums.failed - was.failed,
+                        sums.busy_seconds - was.busy_seconds,
+                    )
+                )
+        return grown, max(1.0, (now - then).total_seconds())
+
+
+def _failed_ratio(sums: Sums) -> float:
+    return sums.failed / sums.requests if sums.requests >= MEASURED_REQUESTS else 0.0
+
+
+def _summed(some: Iterable[Sums]) -> Sums:
+    total = Sums()
+    for sums in some:
+        total.add(sums)
+    return total
