@@ -33,6 +33,14 @@ def policy(engine: Engine) -> dict[str, Any]:
     return dict(stored or {})
 
 
+def has_synthetic(engine: Engine) -> bool:
+    """Whether any demand or pressure in the database is marked synthetic."""
+    demand = select(t.demand_history.c.day).where(t.demand_history.c.synthetic).limit(1)
+    pressure = select(t.pressure_minutes.c.minute_utc).where(t.pressure_minutes.c.synthetic).limit(1)
+    with engine.connect() as connection:
+        return any(connection.execute(each).first() is not None for each in (demand, pressure))
+
+
 def regions(engine: Engine, region: str | None = None) -> pd.DataFrame:
     """[region_id, name_en, name_zh, automatic_application] of every region, by id."""
     statement = select(t.regions).where(*in_region(t.regions.c.region_id, region)).order_by("region_id")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import pandas as pd
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, case, func, select
 
 from booking_core import tables as t
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
@@ -72,6 +73,36 @@ def plan_items(engine: Engine, plan_id: str) -> pd.DataFrame:
     i = t.plan_items.c
     statement = select(*(i[name] for name in _ITEMS)).where(i.plan_id == plan_id).order_by(i.seq)
     return frame(engine, statement, _ITEMS)
+
+
+def plan_totals(engine: Engine, plan_ids: Sequence[str]) -> pd.DataFrame:
+    """Each plan's day items (or quarter-hours) summed up, by plan; a plan without such items has no row.
+
+    [plan_id, items, changed, bound (by a guardrail), old_units, new_units (of the items that had a limit
+    before; keep counts as the old one), most (highest new limit)]
+    """
+    i = t.plan_items.c
+    new = func.coalesce(i.new_limit, i.old_limit)
+    dtypes = {"plan_id": "str"} | dict.fromkeys(
+        ("items", "changed", "bound", "old_units", "new_units", "most"), "int64"
+    )
+    statement = (
+        select(
+            i.plan_id,
+            func.count().label("items"),
+            func.sum(
+                case((i.new_limit.is_distinct_from(i.old_limit) & i.new_limit.is_not(None), 1), else_=0)
+            ).label("changed"),
+            func.count(i.guardrail).label("bound"),
+            func.coalesce(func.sum(i.old_limit), 0).label("old_units"),
+            func.coalesce(func.sum(case((i.old_limit.is_not(None), new))), 0).label("new_units"),
+            func.coalesce(func.max(new), 0).label("most"),
+        )
+        .where(i.plan_id.in_(plan_ids), i.period_kind.in_(("day", "quarter_hour")))
+        .group_by(i.plan_id)
+        .order_by(i.plan_id)
+    )
+    return frame(engine, statement, dtypes)
 
 
 def applied_plan_id(engine: Engine, kind: str, region: str) -> str | None:

@@ -110,6 +110,22 @@ def live_bookings(engine: Engine, *, since: date, until: date, region: str | Non
     )
 
 
+def slot_capacity(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
+    """[service_day, capacity_units, used_units] of all open slots together, by day."""
+    s = t.slots.c
+    statement = (
+        select(
+            s.service_day,
+            func.sum(s.capacity_units).label("capacity_units"),
+            func.sum(s.used_units).label("used_units"),
+        )
+        .where(s.service_day.between(since, until), s.closed.is_(False), *in_region(s.region_id, region))
+        .group_by(s.service_day)
+        .order_by(s.service_day)
+    )
+    return frame(engine, statement, {"service_day": DAY, "capacity_units": "int64", "used_units": "int64"})
+
+
 def _starts(kind: PeriodKind, since: date, until: date) -> list[date]:
     """The starts of the periods that touch since..until."""
     starts = [period_start(kind, since)]

@@ -100,6 +100,7 @@ def every_frame(engine: Engine, region: str | None = None) -> dict[str, pd.DataF
         "over_time": failures.over_time(engine, **span, grain="day", region=region),
         "by_branch": failures.by_branch(engine, **span, region=region),
         "quota_periods": quotas.quota_periods(engine, **days),
+        "slot_capacity": quotas.slot_capacity(engine, **days),
         "live_bookings": quotas.live_bookings(engine, **days),
         "plans": plans.plans(engine, region=region),
         "plan_items": plans.plan_items(engine, "p1"),
@@ -124,6 +125,7 @@ def filled(bank: Bank) -> Bank:
     bank.add_quota("branch", "b1", "day", 10)
     bank.add_quota("branch", "b2", "day", 20)
     slot = bank.add_slot("b1", DAY)
+    bank.add_slot("b2", DAY, region_id="south")
     put(
         bank,
         t.demand_history,
@@ -341,7 +343,7 @@ def test_demand_adds_imported_and_recorded_and_knows_a_true_zero(bank: Bank) -> 
 
 
 def test_outcomes_of_wishes_add_up_to_demand(bank: Bank) -> None:
-    """booked + displaced + unmet + open = demand, by day and branch."""
+    """Booked + displaced + unmet + open = demand, by day and branch."""
     put(
         bank,
         t.wish_episodes,
@@ -605,6 +607,8 @@ def test_settings_policy_and_migration_are_readable(bank: Bank) -> None:
     bank.set("policy", {"service_level": 0.9})
     assert read_bank.policy(bank.engine) == {"service_level": 0.9}
     assert read_bank.is_migrated(bank.engine)
+    assert not read_bank.has_synthetic(bank.engine)
+    assert read_bank.has_synthetic(filled(bank).engine)
 
 
 def test_an_unmigrated_database_is_told_from_a_migrated_one(tmp_path: Any) -> None:

@@ -1,0 +1,1 @@
+"""The dashboard: reads the read models, draws, and asks the core to act."""
