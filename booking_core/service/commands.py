@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert
 
+from booking_core.domain import FieldError
 from booking_core.service.core import Caller
 from booking_core.tables import audit
 from metrics.contract import PlanRefusal
@@ -49,9 +50,9 @@ class OutsideClaim:
 
 @dataclass(frozen=True, slots=True)
 class InvalidCommand:
-    """Fields that do not fit what the bank has: (JSON pointer, English, Chinese) each."""
+    """Fields that do not fit what the bank has."""
 
-    errors: tuple[tuple[str, str, str], ...]
+    errors: tuple[FieldError, ...]
 
 
 Refusal = CommandRefused | OutsideClaim | InvalidCommand

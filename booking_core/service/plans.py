@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from booking_core.domain import FieldError
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
 from booking_core.service.plan_drafts import PlanDraft, quota_key
 from booking_core.settings import load_settings
@@ -149,7 +150,10 @@ def _why_not_applied(
     context = {"plan_id": plan.plan_id, "status": plan.status, "command": "apply"}
     context |= {"region": plan.region_id, "period": plan.period}
     if before is not None and _moment(plan) < _moment(before):
-        return CommandRefused(PlanRefusal.PLAN_OLDER_PERIOD, {**context, "applied_period": before.period})
+        return CommandRefused(
+            PlanRefusal.PLAN_OLDER_PERIOD,
+            {**context, "applied_period": before.period, "applied_plan_id": before.plan_id},
+        )
     if plan.status == "pending":
         return CommandRefused(PlanRefusal.PLAN_NEEDS_APPROVAL, context)
     if plan.status == "shadow" or plans.applies_automatically(connection, plan.region_id) is False:
@@ -219,15 +223,15 @@ def _move(  # noqa: PLR0917
     return _stored(connection, plan.plan_id)
 
 
-def _misfits(connection: Connection, draft: PlanDraft) -> tuple[tuple[str, str, str], ...]:
+def _misfits(connection: Connection, draft: PlanDraft) -> tuple[FieldError, ...]:
     """What the draft names that the bank does not have, or that lies outside its region."""
     if draft.kind == "server":
         return ()
     regions = limits.scope_regions(connection)
     if draft.region not in regions.values():
-        return (("/region", f"region {draft.region!r} is unknown", f"没有分区 {draft.region}"),)
+        return (FieldError("/region", f"region {draft.region!r} is unknown", f"没有分区 {draft.region}"),)
     return tuple(
-        (
+        FieldError(
             f"/items/{n}/scope_id",
             f"{item.scope_kind} {item.scope_id!r} is no scope of region {draft.region!r}",
             f"{item.scope_kind} {item.scope_id} 不属于分区 {draft.region}",
