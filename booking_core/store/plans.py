@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, tuple_, update
 
 from booking_core.tables import plan_items, plans, regions
 
@@ -109,22 +109,23 @@ def applies_automatically(connection: Connection, region_id: str) -> bool | None
 
 
 def planned_workers(connection: Connection, first: datetime, last: datetime) -> tuple[int | None, str | None]:
-    """The most workers the applied server plan asks for in the quarter-hours first..last, and the plan.
+    """The most workers the server plan asks for in the quarter-hours first..last, and the plan.
 
-    (None, None) where no applied plan covers any of them.
+    (None, None) where the newest plan covers none of them, or keeps: a vetoed forecast plans nothing,
+    whatever an earlier one said.
     """
     table = plan_items.c
-    statement = (
-        select(table.applied_limit, table.plan_id)
-        .join(plans, plans.c.plan_id == table.plan_id)
-        .where(
-            plans.c.kind == "server",
-            plans.c.status == "applied",
-            table.starts_utc.between(first, last),
-            table.applied_limit.is_not(None),
-        )
-        .order_by(table.applied_limit.desc())
+    newest = connection.execute(
+        select(plans.c.plan_id, plans.c.status)
+        .where(plans.c.kind == "server", plans.c.status.in_(("applied", "kept")))
+        .order_by(plans.c.period.desc(), plans.c.created_utc.desc())
         .limit(1)
+    ).one_or_none()
+    if newest is None or newest.status == "kept":
+        return None, None
+    workers = connection.scalar(
+        select(func.max(table.applied_limit)).where(
+            table.plan_id == newest.plan_id, table.starts_utc.between(first, last)
+        )
     )
-    row = connection.execute(statement).one_or_none()
-    return (None, None) if row is None else (row.applied_limit, row.plan_id)
+    return (None, None) if workers is None else (workers, newest.plan_id)

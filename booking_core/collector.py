@@ -1,0 +1,355 @@
+"""Gauges about the database, computed when Prometheus asks: quotas, workers, forecasts, plans, invariants.
+
+Any worker can answer for all, since what they tell lies in the database. The answer is kept for some seconds;
+while the database is away the gauges are left out, and /metrics goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Engine, Integer, and_, case, cast, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from booking_core import tables as t
+from booking_core.clock import Clock, utc_now
+from booking_core.domain import next_period_start, period_start
+from booking_core.settings import BankSettings, load_settings
+from booking_core.store.limits import COUNTED_STATUSES
+from metrics import contract
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
+
+log = logging.getLogger(__name__)
+
+CACHE_SECONDS: Final = 5.0
+INVARIANT_SECONDS: Final = 30.0
+"""Recounting reads every booking from this month on, so it is done less often."""
+SCORED_DAYS: Final = 28
+ACTUATOR_SILENT: Final = timedelta(minutes=5)
+"""The actuator writes at least every minute; older counts of workers say nothing about now."""
+BUSINESS_DAY: Final = 86_400.0
+QUARTER_SECONDS: Final = 900.0
+
+
+class DatabaseCollector(Collector):
+    """The gauges that live in the database; register one beside the process's own instruments."""
+
+    def __init__(
+        self, engine: Engine, *, wall: Clock = utc_now, cache_seconds: float = CACHE_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._wall = wall
+        self._cache_seconds = cache_seconds
+        self._lock = threading.Lock()
+        self._families: list[Metric] = []
+        self._good_until = 0.0
+        self._invariants: Metric | None = None
+        self._invariants_good_until = 0.0
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: registering must not ask the database."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, at most `cache_seconds` old; none while the database does not answer."""
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                try:
+                    self._families = self._read()
+                except (SQLAlchemyError, OSError) as error:
+                    log.warning("gauges of the database left out, it does not answer: %s", error)
+                    self._families = []
+                self._good_until = time.monotonic() + self._cache_seconds
+            families = list(self._families)
+        yield from families
+
+    def _read(self) -> list[Metric]:
+        now = self._wall()
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":  # one snapshot, or a booking between two reads shows
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+            bank = load_settings(connection)
+            today = bank.local_day(bank.business_now(now))
+            families = [
+                *quota_families(connection, bank, today, now),
+                *waitlist_families(connection),
+                unmet_family(connection),
+                *worker_families(connection, now),
+                *forecast_families(connection, today),
+                *plan_families(connection),
+            ]
+            if self._invariants is None or time.monotonic() >= self._invariants_good_until:
+                self._invariants = invariant_family(connection, today)
+                self._invariants_good_until = time.monotonic() + max(INVARIANT_SECONDS, self._cache_seconds)
+            return [*families, self._invariants]
+
+
+def quota_families(connection: Connection, bank: BankSettings, today: date, now: datetime) -> list[Metric]:
+    """Limit, use, exhausted branches and expected exhaustion of the current day, week and month."""
+    limit = GaugeMetricFamily(
+        contract.QUOTA_LIMIT, "Units of the current period, branches summed", labels=["period", "region"]
+    )
+    used = GaugeMetricFamily(
+        contract.QUOTA_USED, "Units used of the current period", labels=["period", "region"]
+    )
+    exhausted = GaugeMetricFamily(
+        contract.BRANCHES_EXHAUSTED, "Branches whose current period is full", labels=["period"]
+    )
+    exhaustion = GaugeMetricFamily(
+        contract.PLAN_EXHAUSTION,
+        "When the current period's units run out if bookings go on as they do",
+        labels=["region", "period"],
+    )
+    for kind in PeriodKind:
+        start = period_start(kind, today)
+        limits, uses, full = _current(connection, kind, start)
+        rates = _units_a_second(connection, bank, start, next_period_start(kind, start), now)
+        for region, units in sorted(limits.items()):
+            limit.add_metric([kind, region], units)
+            used.add_metric([kind, region], uses[region])
+            left = max(0, units - uses[region])
+            if left == 0 or rates[region] > 0:
+                seconds = left / rates[region] if left else 0.0
+                exhaustion.add_metric([region, kind], now.timestamp() + seconds)
+        exhausted.add_metric([kind], full)
+    return [limit, used, exhausted, exhaustion]
+
+
+def _current(connection: Connection, kind: PeriodKind, start: date) -> tuple[Counter[str], Counter[str], int]:
+    """(limit by region, used by region, full branches) of the branches that have a limit in this period."""
+    b, q, p = t.branches.c, t.quotas.c, t.quota_periods.c
+    standing = and_(
+        q.scope_kind == ScopeKind.BRANCH,
+        q.scope_id == b.branch_id,
+        q.channel == ALL_CHANNELS,
+        q.period_kind == kind,
+    )
+    counted = and_(
+        p.scope_kind == ScopeKind.BRANCH,
+        p.scope_id == b.branch_id,
+        p.channel == ALL_CHANNELS,
+        p.period_kind == kind,
+        p.period_start == start,
+    )
+    rows = connection.execute(
+        select(
+            b.region_id,
+            func.coalesce(p.limit_units, q.limit_units).label("units"),
+            func.coalesce(p.used_units, 0).label("used"),
+        )
+        .select_from(t.branches.outerjoin(t.quotas, standing).outerjoin(t.quota_periods, counted))
+        .where(b.active)
+    )
+    limits: Counter[str] = Counter()
+    uses: Counter[str] = Counter()
+    full = 0
+    for row in rows:
+        if row.units is not None:
+            limits[row.region_id] += row.units
+            uses[row.region_id] += row.used
+            full += row.used >= row.units
+    return limits, uses, full
+
+
+def _units_a_second(
+    connection: Connection, bank: BankSettings, first: date, end: date, now: datetime
+) -> Counter[str]:
+    """Units of the period taken a wall second, by region, over the last business day."""
+    seconds = BUSINESS_DAY * bank.quarter_seconds / QUARTER_SECONDS
+    b = t.bookings.c
+    rows = connection.execute(
+        select(b.region_id, func.sum(b.units))
+        .where(
+            b.service_day >= first,
+            b.service_day < end,
+            b.status.in_(COUNTED_STATUSES),
+            b.created_utc >= now - timedelta(seconds=seconds),
+        )
+        .group_by(b.region_id)
+    )
+    rates: Counter[str] = Counter()
+    for region, units in rows:
+        rates[region] = units / seconds
+    return rates
+
+
+def waitlist_families(connection: Connection) -> list[Metric]:
+    """Entries that wait, and since when the oldest does."""
+    w = t.waitlist.c
+    entries, oldest = connection.execute(
+        select(func.count(), func.min(w.joined_utc)).where(w.status == "waiting")
+    ).one()
+    return [
+        _gauge(contract.WAITLIST_ENTRIES, "Waitlist entries that wait", entries),
+        _gauge(contract.WAITLIST_OLDEST, "When the oldest waiting entry joined", _timestamp(oldest)),
+    ]
+
+
+def unmet_family(connection: Connection) -> Metric:
+    """Wish episodes closed without a booking, by region, every region from 0 on."""
+    e = t.wish_episodes.c
+    family = CounterMetricFamily(
+        contract.UNMET_DEMAND, "Wish episodes closed with no booking", labels=["region"]
+    )
+    counts: dict[str, int] = dict(
+        connection.execute(
+            select(e.region_id, func.count()).where(e.outcome == "unmet").group_by(e.region_id)
+        )
+        .tuples()
+        .all()
+    )
+    for region in connection.scalars(select(t.regions.c.region_id).order_by(t.regions.c.region_id)):
+        family.add_metric([region], counts.get(region, 0))
+    return family
+
+
+def worker_families(connection: Connection, now: datetime) -> list[Metric]:
+    """Workers running and wanted, as the actuator last wrote them; none while it is silent."""
+    d = t.scaling_decisions.c
+    row = connection.execute(
+        select(d.running, d.target)
+        .where(d.at_utc >= now - ACTUATOR_SILENT)
+        .order_by(d.at_utc.desc(), d.decision_id.desc())
+        .limit(1)
+    ).one_or_none()
+    running, target = row or (None, None)
+    return [
+        _gauge(contract.WORKERS_RUNNING, "API worker processes", running),
+        _gauge(contract.WORKERS_TARGET, "API worker processes wanted", target),
+    ]
+
+
+def forecast_families(connection: Connection, today: date) -> list[Metric]:
+    """When the newest usable demand forecast was trained, and how forecasts of the last days fared."""
+    r, s = t.forecast_runs.c, t.score_forecasts.c
+    trained = connection.scalar(
+        select(func.max(r.trained_utc)).where(r.kind == "demand", r.status == "ready")
+    )
+    inside, error, actual = connection.execute(
+        select(
+            func.avg(cast(s.inside80, Integer)), func.sum(func.abs(s.actual - s.mean)), func.sum(s.actual)
+        ).where(s.day >= today - timedelta(days=SCORED_DAYS))
+    ).one()
+    return [
+        _gauge(
+            contract.FORECAST_TIMESTAMP,
+            "When the newest usable demand forecast was trained",
+            _timestamp(trained),
+        ),
+        _gauge(contract.FORECAST_COVERAGE, "Share of scored days inside the 80 % band, last 28 days", inside),
+        _gauge(
+            contract.FORECAST_WAPE,
+            "Sum of absolute errors over sum of demand, last 28 days",
+            error / actual if actual else None,
+        ),
+    ]
+
+
+def plan_families(connection: Connection) -> list[Metric]:
+    """When a quota plan was last applied, and why the newest plans of regions changed nothing."""
+    p = t.plans.c
+    applied = connection.scalar(select(func.max(p.applied_utc)).where(p.kind == "quota"))
+    kept = GaugeMetricFamily(
+        contract.PLAN_KEPT, "Regions whose newest quota plan kept the limits, by reason", labels=["reason"]
+    )
+    newest = select(p.region_id, func.max(p.period).label("period")).where(p.kind == "quota")
+    newest_by_region = newest.group_by(p.region_id).subquery()
+    is_newest = case((newest_by_region.c.period.is_not(None), 1), else_=0)
+    rows = connection.execute(
+        select(func.coalesce(p.verdict, "none").label("reason"), func.sum(is_newest))
+        .select_from(
+            t.plans.outerjoin(
+                newest_by_region,
+                and_(newest_by_region.c.region_id == p.region_id, newest_by_region.c.period == p.period),
+            )
+        )
+        .where(p.kind == "quota", p.status == "kept")
+        .group_by("reason")
+        .order_by("reason")
+    )
+    for reason, regions in rows:
+        kept.add_metric([reason], regions)
+    return [_gauge(contract.PLAN_TIMESTAMP, "When a quota plan was last applied", _timestamp(applied)), kept]
+
+
+def invariant_family(connection: Connection, today: date) -> Metric:
+    """How many rows break what must always hold, by invariant; each is 0 in a healthy bank."""
+    family = GaugeMetricFamily(
+        contract.INVARIANT_VIOLATIONS, "Rows that break the invariant", labels=["invariant"]
+    )
+    broken = {
+        "slot_within_capacity": _slots_over_capacity(connection, today),
+        "slot_used_is_recount": _slots_miscounted(connection, today),
+        "quota_used_is_recount": _quotas_miscounted(connection, today),
+    }
+    for name, rows in broken.items():
+        family.add_metric([name], rows)
+    return family
+
+
+def _slots_over_capacity(connection: Connection, today: date) -> int:
+    s = t.slots.c
+    over = s.used_units + s.offered_units > s.capacity_units
+    return connection.scalar(select(func.count()).where(s.service_day >= today, over)) or 0
+
+
+def _slots_miscounted(connection: Connection, today: date) -> int:
+    s, b = t.slots.c, t.bookings.c
+    booked = (
+        select(b.slot_id, func.sum(b.units).label("units"))
+        .where(b.service_day >= today, b.status.in_(COUNTED_STATUSES))
+        .group_by(b.slot_id)
+        .subquery()
+    )
+    joined = t.slots.outerjoin(booked, booked.c.slot_id == s.slot_id)
+    wrong = s.used_units != func.coalesce(booked.c.units, 0)
+    return (
+        connection.scalar(select(func.count()).select_from(joined).where(s.service_day >= today, wrong)) or 0
+    )
+
+
+def _quotas_miscounted(connection: Connection, today: date) -> int:
+    """Counted periods from the current month on whose counter is not what their bookings add up to."""
+    b, p = t.bookings.c, t.quota_periods.c
+    since = period_start(PeriodKind.MONTH, today)
+    recount: Counter[tuple[Any, ...]] = Counter()
+    rows = connection.execute(
+        select(b.branch_id, b.region_id, b.channel, b.service_day, func.sum(b.units))
+        .where(b.service_day >= since, b.status.in_(COUNTED_STATUSES))
+        .group_by(b.branch_id, b.region_id, b.channel, b.service_day)
+    )
+    for branch_id, region_id, channel, day, units in rows:
+        for scope in (
+            (ScopeKind.BRANCH, branch_id),
+            (ScopeKind.REGION, region_id),
+            (ScopeKind.BANK, BANK_SCOPE_ID),
+        ):
+            for kind in PeriodKind:
+                for name in (ALL_CHANNELS, channel):
+                    recount[*scope, name, kind, period_start(kind, day)] += units
+    counters = connection.execute(
+        select(p.scope_kind, p.scope_id, p.channel, p.period_kind, p.period_start, p.used_units).where(
+            p.period_start >= since
+        )
+    )
+    return sum(row.used_units != recount[tuple(row)[:5]] for row in counters)
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    """A gauge without labels; without a sample where there is no value."""
+    family = GaugeMetricFamily(name, text)
+    if value is not None:
+        family.add_metric([], float(value))
+    return family
+
+
+def _timestamp(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
