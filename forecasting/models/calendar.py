@@ -1,0 +1,207 @@
+"""Days by what they are to customers: workday, weekend, public holiday, make-up workday, around breaks and ends.
+
+Everything follows the *effective* day type of the configured country (the `holidays` library, ISO 3166 code, or
+"none" for weekdays only): a Chinese make-up Sunday (调休) is a workday, a public holiday is not, and month ends
+are counted in workdays, because a customer's month ends with the last day on which a counter is open.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import date, timedelta
+from typing import Final
+
+import holidays
+import numpy as np
+import pandas as pd
+
+NO_COUNTRY: Final = "none"
+
+WORK: Final = "work"
+WEEKEND: Final = "weekend"
+HOLIDAY: Final = "holiday"
+MAKE_UP: Final = "make_up"
+
+LONG_BREAK_DAYS: Final = 5
+BREAK_DAYS: Final = 3
+MONTH_EDGE_WORKDAYS: Final = 5
+QUARTER_EDGE_WORKDAYS: Final = 3
+IN_LIEU: Final = "day off in lieu"
+
+# Days relative to the first day of Spring Festival; the run-up and the slow return differ from ordinary weeks.
+SPRING_WINDOWS: Final = ((-15, -8), (-7, -3), (-2, -1), (0, 6), (7, 9), (10, 15))
+SPRING_FESTIVAL: Final = "Chinese New Year (Spring Festival)"
+
+_MARGIN_DAYS: Final = 31  # a break or a month that crosses the asked range is still seen whole
+
+
+class UnknownCountryError(ValueError):
+    """The country has no calendar in the `holidays` library."""
+
+
+def check_country(country: str) -> str:
+    """The country code as used here: upper case, or "none"; UnknownCountryError if there is no such calendar."""
+    if country.lower() == NO_COUNTRY:
+        return NO_COUNTRY
+    code = country.upper()
+    if code not in holidays.list_supported_countries():
+        raise UnknownCountryError(
+            f"country {country!r} is unknown; expected an ISO 3166 code such as CN, US, DE, or none"
+        )
+    return code
+
+
+def day_types(days: pd.DatetimeIndex, country: str) -> pd.DataFrame:
+    """What each day is, one row a day, index `days` (normalised to midnight, must ascend).
+
+    Columns: kind (work|weekend|holiday|make_up), holiday (name, "" if none; observed days bear the name of the
+    day they stand for), works (bool), break_days (length of the run of days off that contains the day, 0 on a
+    workday), since_break and until_break (length of the run of days off just before or after a workday, else 0),
+    month_start, month_end, quarter_end (1 = first or last workday, 2 = next to it …; 0 on days off),
+    spring_offset (days after the first day of Spring Festival; 999 outside -15..15 and outside CN).
+    """
+    if len(days) == 0:
+        return _typed_range(2000, 2000, NO_COUNTRY).iloc[:0]
+    table = _typed_range(days[0].year, days[-1].year, country)
+    return table.loc[days.normalize()]
+
+
+@functools.lru_cache(maxsize=64)
+def _typed_range(first_year: int, last_year: int, country: str) -> pd.DataFrame:
+    """The day types of whole calendar years."""
+    margin = timedelta(days=_MARGIN_DAYS)
+    days = pd.date_range(
+        date(first_year, 1, 1) - margin, date(last_year, 12, 31) + margin, freq="D", unit="us"
+    )
+    names, make_up, weekend = _country_days(country, first_year - 1, last_year + 1)
+    dates = [day.date() for day in days]
+    holiday = np.array([names.get(day, "") for day in dates], dtype=object)
+    is_make_up = np.array([day in make_up for day in dates])
+    is_weekend = np.isin(np.asarray(days.weekday), sorted(weekend))
+    kind = np.where(
+        is_make_up, MAKE_UP, np.where(holiday != "", HOLIDAY, np.where(is_weekend, WEEKEND, WORK))
+    )
+    works = np.isin(kind, (WORK, MAKE_UP))
+    table = pd.DataFrame({"kind": kind, "holiday": holiday, "works": works}, index=days)
+    table[["break_days", "since_break", "until_break"]] = _breaks(works)
+    months = pd.Series(np.asarray(days.year * 12 + days.month), index=days)
+    quarters = pd.Series(np.asarray(days.year * 4 + days.quarter), index=days)
+    table["month_start"] = _rank_of_workday(works, months, from_end=False)
+    table["month_end"] = _rank_of_workday(works, months, from_end=True)
+    table["quarter_end"] = _rank_of_workday(works, quarters, from_end=True)
+    table["spring_offset"] = _spring_offsets(dates, names)
+    return table
+
+
+def _country_days(
+    country: str, first_year: int, last_year: int
+) -> tuple[dict[date, str], set[date], set[int]]:
+    """Names of the days off, the make-up workdays and the weekend's weekdays of a country."""
+    if check_country(country) == NO_COUNTRY:
+        return {}, set(), {5, 6}
+    years = range(first_year, last_year + 1)
+    # English names: they are keys here, and the same whatever the machine's language
+    try:
+        calendar = holidays.country_holidays(country, years=years, language="en_US")
+    except (NotImplementedError, ValueError):
+        calendar = holidays.country_holidays(country, years=years)
+    names = {day: _plain_name(name) for day, name in calendar.items()}
+    # some calendars name workdays too: a day on which one works is no day off
+    make_up = {day for day in calendar.weekend_workdays if calendar.is_working_day(day)}
+    return {day: name for day, name in names.items() if day not in make_up}, make_up, set(calendar.weekend)
+
+
+def _plain_name(name: str) -> str:
+    """A holiday's name without its year's accidents, so that it is one name from year to year."""
+    first = name.split(";")[0].strip()
+    return IN_LIEU if first.startswith("Day off") else first.split(" (observed")[0]
+
+
+def _breaks(
+    works: np.ndarray[tuple[int], np.dtype[np.bool_]],
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Per day: length of its own run of days off, of the run that ended the day before, of the one that begins next."""
+    runs = np.zeros((len(works), 3), dtype=np.int64)
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], works, [True])).astype(np.int8)))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        runs[start:stop, 0] = stop - start
+        if stop < len(works):
+            runs[stop, 1] = stop - start
+        if start > 0:
+            runs[start - 1, 2] = stop - start
+    return runs
+
+
+def _rank_of_workday(
+    works: np.ndarray[tuple[int], np.dtype[np.bool_]], period: pd.Series, *, from_end: bool
+) -> pd.Series:
+    """1 for the first (or last) workday of its period, 2 for the next one inwards …, 0 on days off."""
+    counted = pd.Series(works.astype(np.int64), index=period.index)
+    if from_end:
+        counted, period = counted[::-1], period[::-1]
+    rank = counted.groupby(period).cumsum() * counted
+    return rank.sort_index()
+
+
+def _spring_offsets(dates: list[date], names: dict[date, str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Days after the first day of Spring Festival, 999 where none is within 15 days."""
+    offsets = np.full(len(dates), 999, dtype=np.int64)
+    firsts: dict[int, date] = {}
+    for day in sorted(names):
+        if names[day] == SPRING_FESTIVAL:
+            firsts.setdefault(day.year, day)
+    for first in firsts.values():
+        for shift in range(SPRING_WINDOWS[0][0], SPRING_WINDOWS[-1][1] + 1):
+            place = (first - dates[0]).days + shift
+            if 0 <= place < len(dates):
+                offsets[place] = shift
+    return offsets
+
+
+def regressors(days: pd.DatetimeIndex, country: str) -> pd.DataFrame:
+    """The day-type regressors of a model of daily demand, one float column each, index `days`.
+
+    They replace a weekly seasonality: `weekday_*` is the *effective* weekday (0 = Monday, the first workday is
+    the reference), where a make-up workday is an average workday plus `make_up`, and a holiday is the last day
+    of the weekend plus `holiday` plus, softly, its own name (`named_*`). The others are 0 or 1.
+    """
+    types = day_types(days, country)
+    kind = types["kind"].to_numpy()
+    _, _, weekend = _country_days(country, 2000, 2000)
+    workdays = [weekday for weekday in range(7) if weekday not in weekend]
+    rest = max(weekend) if weekend else workdays[-1]
+    weekday = np.asarray(days.weekday)
+    columns: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    for number in range(7):
+        if number == workdays[0]:
+            continue
+        ordinary = (weekday == number) & np.isin(kind, (WORK, WEEKEND))
+        share = np.where(kind == MAKE_UP, 1.0 / len(workdays) if number in workdays else 0.0, 0.0)
+        share = np.where(kind == HOLIDAY, float(number == rest), share)
+        columns[f"weekday_{number}"] = np.where(ordinary, 1.0, share)
+    breaks, since, until = (types[name].to_numpy() for name in ("break_days", "since_break", "until_break"))
+    flags = {
+        HOLIDAY: kind == HOLIDAY,
+        MAKE_UP: kind == MAKE_UP,
+        "weekend_in_break": (kind == WEEKEND) & (breaks >= BREAK_DAYS),
+        "before_break": until >= BREAK_DAYS,
+        "after_break": since >= BREAK_DAYS,
+        "before_long_break": until >= LONG_BREAK_DAYS,
+        "after_long_break": since >= LONG_BREAK_DAYS,
+        "bridge": (kind == WORK) & (since > 0) & (until > 0),
+    }
+    for edge, count in (
+        ("month_start", MONTH_EDGE_WORKDAYS),
+        ("month_end", MONTH_EDGE_WORKDAYS),
+        ("quarter_end", QUARTER_EDGE_WORKDAYS),
+    ):
+        rank = types[edge].to_numpy()
+        flags |= {f"{edge}_{number}": rank == number for number in range(1, count + 1)}
+    offset = types["spring_offset"].to_numpy()
+    flags |= {
+        f"spring_{first}_{last}": (offset >= first) & (offset <= last) for first, last in SPRING_WINDOWS
+    }
+    names = types["holiday"].to_numpy()
+    flags |= {f"named_{name}": names == name for name in sorted(set(names) - {"", IN_LIEU})}
+    columns |= {name: flag.astype(np.float64) for name, flag in flags.items()}
+    return pd.DataFrame(columns, index=days)
