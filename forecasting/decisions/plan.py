@@ -17,7 +17,7 @@ from forecasting.decisions.guardrails import (
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import QuotaProposal
 from forecasting.decisions.servers import QuarterNeed
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 KEEP = "keep"
 """Model of a plan that changes nothing."""
@@ -67,12 +67,16 @@ def quota_plan(
     days = [
         i
         for i in items
-        if i["period_kind"] == "day" and i["scope_kind"] == "branch" and i["new_limit"] is not None
+        if i["period_kind"] == PeriodKind.DAY
+        and i["scope_kind"] == ScopeKind.BRANCH
+        and i["new_limit"] is not None
     ]
     old_units, new_units = sum(i["old_limit"] for i in days), sum(i["new_limit"] for i in days)
     clipped = sum(Guardrail.MAX_STEP_UP in i["inputs"]["bound"] for i in days)
     band = band_verdict(old_units, new_units, clipped, len(days), policy)
-    models = Counter(p.model for p in wanted if p.scope_kind == "branch" and p.period_kind == "day")
+    models = Counter(
+        p.model for p in wanted if p.scope_kind == ScopeKind.BRANCH and p.period_kind == PeriodKind.DAY
+    )
     inputs = {
         "day_units_old": old_units,
         "day_units_new": new_units,
@@ -97,16 +101,17 @@ def server_plan(
     run_id: str | None,
     needs: Sequence[QuarterNeed],
     inputs: dict[str, Any],
+    veto: Veto | None,
     policy: Policy,
 ) -> dict[str, Any]:
     """The body of the bank-wide server plan made for the business quarter-hour.
 
-    Without needs (no usable pressure forecast) a plan of model "keep": the actuator then obeys the
+    With a veto (no usable pressure forecast) a plan of model "keep": the actuator then obeys the
     observed load alone.
     """
     items = [
         {
-            "scope_kind": "bank",
+            "scope_kind": str(ScopeKind.BANK),
             "scope_id": BANK_SCOPE_ID,
             "period_kind": "quarter_hour",
             "starts": _utc_text(need.starts_utc),
@@ -118,7 +123,7 @@ def server_plan(
             "condition": need.condition or None,
             "inputs": {"rps": need.rps},
         }
-        for need in needs
+        for need in (() if veto else needs)
     ]
     return {
         "plan_id": server_plan_id(quarter),
@@ -126,7 +131,7 @@ def server_plan(
         "region": BANK_SCOPE_ID,
         "period": _utc_text(quarter),
         "in_band": True,
-        "verdict": None if items else str(Veto.NO_FORECAST),
+        "verdict": None if veto is None else str(veto),
         "model": "champion" if items else KEEP,
         "forecast_run_id": run_id,
         "policy": policy.as_record(),

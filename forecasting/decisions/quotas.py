@@ -17,6 +17,7 @@ import numpy as np
 
 from forecasting.decisions.policy import Policy
 from forecasting.frames import Floats, SamplePaths
+from metrics.contract import PeriodKind, ScopeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,15 @@ class LimitState:
     period_kind: str
     """day | week | month"""
     period_start: date
-    next_start: date
-    """First day after the period."""
     limit_units: int
     used_units: int
+
+    @property
+    def next_start(self) -> date:
+        """The first day after the period."""
+        if self.period_kind == PeriodKind.MONTH:
+            return (self.period_start.replace(day=28) + timedelta(days=4)).replace(day=1)
+        return self.period_start + timedelta(days=7 if self.period_kind == PeriodKind.WEEK else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def propose_quotas(state: RegionState, policy: Policy) -> list[QuotaProposal]:
 
 
 def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy) -> QuotaProposal:
-    members = (limit.scope_id,) if limit.scope_kind == "branch" else state.branches
+    members = (limit.scope_id,) if limit.scope_kind == ScopeKind.BRANCH else state.branches
     remaining = max(first, limit.period_start)
     days = (limit.next_start - remaining).days
     used_before = sum(
@@ -127,7 +133,7 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
     cap = used_before + sum(known) * days if known and len(known) == len(caps) else None
     models = {state.forecasts[branch].model for branch in members if branch in state.forecasts}
     keep_reason = keep_condition = None
-    if limit.period_kind == "day" and limit.period_start in policy.frozen:
+    if limit.period_kind == PeriodKind.DAY and limit.period_start in policy.frozen:
         keep_reason, keep_condition = "frozen", f"{limit.period_start} is frozen by policy"
         total = None
     elif total is None:

@@ -1,0 +1,401 @@
+"""The jobs that Airflow and the command line call: train → retune (propose, guard, apply), prescale, score.
+
+A job's identity is its period (a business day, ISO) or business quarter-hour: ids are made from it, and
+running a job again changes nothing. Reads go through booking_core.read, forecasts and scores are written
+by forecasting.store, and whatever changes what a customer may book goes through the core's plan API.
+
+Environment: SLOTCAST_DATABASE_URL, SLOTCAST_API_URL, SLOTCAST_PLANNER_TOKEN.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, Final
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from booking_core.read.bank import bank_settings, branches, regions
+from booking_core.read.bank import policy as stored_policy
+from booking_core.read.demand import demand
+from booking_core.read.forecasts import (
+    ForecastRun,
+    latest_run,
+    pressure_forecast,
+    sample_paths,
+    series_choices,
+)
+from booking_core.settings import BankSettings
+from forecasting import pressure, scoring, store
+from forecasting.core_client import CoreClient, CoreError
+from forecasting.decisions.guardrails import Veto, run_verdict, stale
+from forecasting.decisions.plan import KEEP, quota_plan, server_plan, server_plan_id
+from forecasting.decisions.policy import Policy, policy_from
+from forecasting.decisions.quotas import QuotaProposal
+from forecasting.decisions.servers import QuarterPressure, server_needs
+from forecasting.frames import ID, TIME, VALUE
+from forecasting.periods import (
+    business_period,
+    parse_day,
+    parse_moment,
+    resolve_period,
+    resolve_quarter,
+)
+from forecasting.retuning import DEMAND, region_proposals, usable_run
+from metrics.contract import PlanRefusal
+
+PATHS: Final = 200
+PRESSURE: Final = "pressure"
+QUOTA: Final = "quota"
+
+NOT_APPLIED: Final = frozenset(
+    {
+        PlanRefusal.PAUSED,
+        PlanRefusal.PLAN_OLDER_PERIOD,
+        PlanRefusal.PLAN_NEEDS_APPROVAL,
+        PlanRefusal.REGION_IN_SHADOW,
+        PlanRefusal.PLAN_WRONG_STATUS,
+    }
+)
+"""Refusals of an application that are an outcome to report, not a fault to retry."""
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def series_batches(period: str, batch_size: int = 5) -> list[list[str]]:
+    """The ids of the active branches in batches: one mapped task each."""
+    parse_day(period)
+    ids = _active_branches(store.open_engine())
+    return [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+
+
+def start_training(period: str) -> str:
+    """The run id of the period's demand forecast, recorded as in training (or as it stands already).
+
+    Raises ValueError for a period whose business day has not begun.
+    """
+    engine = store.open_engine()
+    day, settings, policy = parse_day(period), bank_settings(engine), _policy(engine)
+    today = settings.local_day(settings.business_now(datetime.now(UTC)))
+    if day > today:
+        raise ValueError(f"period {period} lies after the business day {today}: its demand is not known yet")
+    known = demand(engine, until=day)
+    run_id = _run_id(DEMAND, day)
+    store.start_run(
+        engine,
+        run_id=run_id,
+        kind=DEMAND,
+        period=day,
+        trained_utc=datetime.now(UTC),
+        span=None if known.empty else (known["ds"].min().date(), known["ds"].max().date()),
+        parameters={
+            "until": _horizon_end(day, policy).isoformat(),
+            "country": settings.country,
+            "seed": int(day.strftime("%Y%m%d")),
+            "paths": PATHS,
+            "policy": policy.as_record(),
+            "synthetic_ratio": _synthetic_ratio(known),
+        },
+        libraries={name: version(name) for name in ("prophet", "pandas", "numpy", "holidays")},
+    )
+    return run_id
+
+
+def train_batch(period: str, branch_ids: list[str]) -> dict[str, str]:
+    """The model used for each branch of the batch ("keep": none); branches trained before are left alone."""
+    from forecasting.training import train_branch  # noqa: PLC0415  (loads Prophet: only where it is needed)
+
+    engine = store.open_engine()
+    run = _run_of(engine, period)
+    choices = series_choices(engine, run.run_id)
+    done = dict(zip(choices["branch_id"], choices["champion"], strict=True))
+    if run.status != store.TRAINING:
+        return {branch: done.get(branch, KEEP) for branch in branch_ids}
+    known = demand(engine, until=run.period)
+    policy = policy_from(run.parameters["policy"])
+    for branch in sorted(set(branch_ids) - set(done)):
+        # one seed for all branches: path k of each draws the same past weeks, so that sums keep
+        # the dependence between branches
+        trained = train_branch(
+            known.loc[known[ID] == branch, [TIME, VALUE]],
+            period=run.period,
+            until=date.fromisoformat(run.parameters["until"]),
+            country=run.parameters["country"],
+            seed=run.parameters["seed"],
+            paths=run.parameters["paths"],
+            policy=policy,
+        )
+        store.save_series(
+            engine,
+            run_id=run.run_id,
+            branch_id=branch,
+            choice=trained.choice,
+            quantiles=trained.quantiles,
+            paths=trained.paths,
+        )
+        done[branch] = trained.choice["champion"]
+    return {branch: done[branch] for branch in branch_ids}
+
+
+def finish_training(period: str) -> dict[str, Any]:
+    """The run closed as ready or vetoed, with its pressure forecast where ready; safe to repeat.
+
+    Raises RuntimeError naming the branches that no batch has trained.
+    """
+    engine = store.open_engine()
+    run = _run_of(engine, period)
+    policy = policy_from(run.parameters["policy"])
+    choices = series_choices(engine, run.run_id)
+    if missing := sorted(set(_active_branches(engine)) - set(choices["branch_id"])):
+        raise RuntimeError(f"{run.run_id}: train_batch has not trained {missing} yet")
+    champions = Counter(choices["champion"])
+    if run.status == store.TRAINING:
+        age = None if run.span_to is None else (run.period - run.span_to).days
+        verdict = run_verdict(champions[KEEP], len(choices), age, policy)
+        scores = {
+            "champions": dict(champions),
+            "wql_champion": _mean(choices["wql_champion"]),
+            "wql_weeks8": _mean(choices["wql_weeks8"]),
+            "coverage80": _mean(choices["coverage80"]),
+            "condition": verdict.condition,
+        }
+        if verdict.fit:
+            _forecast_pressure(engine, run, policy)
+        store.finish_run(
+            engine,
+            run.run_id,
+            status=store.READY if verdict.fit else store.VETOED,
+            verdict=None if verdict.reason is None else str(verdict.reason),
+            scores=scores,
+        )
+        run = _run_of(engine, period)
+    return {
+        "run_id": run.run_id,
+        "period": period,
+        "status": run.status,
+        "verdict": run.verdict,
+        "champions": dict(champions),
+    }
+
+
+def _forecast_pressure(engine: Engine, run: ForecastRun, policy: Policy) -> None:
+    """Write the pressure forecast that follows from the demand run."""
+    total = pressure.summed(sample_paths(engine, run.run_id))
+    if total is None:
+        return
+    settings = bank_settings(engine)
+    model = pressure.measure(engine, settings, policy, run.period)
+    quarters = pressure.forecast(
+        engine, model, total=total, settings=settings, policy=policy, period=run.period
+    )
+    run_id = _run_id(PRESSURE, run.period)
+    store.start_run(
+        engine,
+        run_id=run_id,
+        kind=PRESSURE,
+        period=run.period,
+        trained_utc=datetime.now(UTC),
+        span=None,
+        parameters={
+            "demand_run": run.run_id,
+            "quarter_seconds": settings.quarter_seconds,
+            **model.as_record(),
+        },
+        libraries=run.libraries or {},
+    )
+    store.save_pressure(engine, run_id, quarters)
+    store.finish_run(engine, run_id, status=store.READY, verdict=None, scores={})
+
+
+# --- retune ---------------------------------------------------------------------------------------
+
+
+def propose(period: str) -> list[str]:
+    """The regions whose proposals stand for the period: what the forecast asks for, before guardrails.
+
+    Without a usable run the proposal says keep, and why. Raises RuntimeError while the run is in training.
+    """
+    engine = store.open_engine()
+    day, policy = parse_day(period), _policy(engine)
+    run, veto, condition = usable_run(engine, day, policy)
+    ids = [str(region) for region in regions(engine)["region_id"]]
+    for region in ids:
+        proposals = [] if run is None or veto else region_proposals(engine, region, day, run, policy)
+        store.save_proposal(
+            engine,
+            period=period,
+            kind=QUOTA,
+            region=region,
+            run_id=run.run_id if run else "",
+            created_utc=datetime.now(UTC),
+            body={
+                "run_id": run.run_id if run else None,
+                "veto": None if veto is None else str(veto),
+                "condition": condition,
+                "policy": policy.as_record(),
+                "items": [item.as_record() for item in proposals],
+            },
+        )
+    return ids
+
+
+def guard(period: str, region: str) -> str:
+    """The id of the region's plan: the proposal guarded and posted; posting it again changes nothing.
+
+    Raises LookupError where `propose` has not run, CoreError where the core refuses the plan.
+    """
+    body = store.proposal(store.open_engine(), period=period, kind=QUOTA, region=region)
+    if body is None:
+        raise LookupError(f"no proposal for {region} in period {period}: run propose first")
+    plan = quota_plan(
+        period=period,
+        region=region,
+        run_id=body["run_id"],
+        proposals=[QuotaProposal.from_record(item) for item in body["items"]],
+        veto=body["veto"],
+        condition=body["condition"],
+        policy=policy_from(body["policy"]),
+    )
+    with CoreClient.from_environment() as core:
+        return str(core.post_plan(plan)["plan_id"])
+
+
+def apply(plan_id: str) -> dict[str, Any]:
+    """What became of the plan: {"plan_id", "status", "limits" (set by it), "refused" (a reason) or None}.
+
+    Proposed and approved plans are applied; pending, shadow and kept ones stay what they are. Raises
+    LookupError for an unknown plan, CoreError where the core fails.
+    """
+    with CoreClient.from_environment() as core:
+        plan = core.plan(plan_id)
+        if plan is None:
+            raise LookupError(f"the core knows no plan {plan_id!r}: run guard first")
+        return _apply(core, plan)
+
+
+def _apply(core: CoreClient, plan: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of applying the plan, if its status allows it."""
+    refused = None
+    if plan["status"] in {"proposed", "approved"}:
+        try:
+            plan = core.apply_plan(plan["plan_id"])
+        except CoreError as error:
+            if error.reason not in NOT_APPLIED:
+                raise
+            refused = error.reason
+    limits = sum(item.get("applied_limit") is not None for item in plan["items"])
+    return {"plan_id": plan["plan_id"], "status": plan["status"], "limits": limits, "refused": refused}
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+
+def prescale(at: str | None = None) -> dict[str, Any]:
+    """The server plan of the business quarter-hour `at` (RFC 3339; now when None), posted and applied.
+
+    {"plan_id", "status", "limits", "refused"}; a quarter-hour that has passed gets no plan (status "past"):
+    back-filling does nothing. Without a fresh pressure forecast the plan says keep, and why.
+    """
+    engine = store.open_engine()
+    settings, policy = bank_settings(engine), _policy(engine)
+    now = pressure.quarter_start(settings.business_now(datetime.now(UTC)))
+    quarter = now if at is None else pressure.quarter_start(parse_moment(at))
+    if quarter < now:
+        return {"plan_id": None, "status": "past", "limits": 0, "refused": None}
+    with CoreClient.from_environment() as core:
+        standing = core.plan(server_plan_id(quarter))
+        if standing is None:
+            standing = core.post_plan(_server_plan(engine, settings, policy, quarter))
+        return _apply(core, standing)
+
+
+def _server_plan(engine: Engine, settings: BankSettings, policy: Policy, quarter: datetime) -> dict[str, Any]:
+    """The body of the quarter-hour's server plan."""
+    today = settings.local_day(quarter)
+    run = latest_run(engine, PRESSURE, until_period=today)
+    rows = pressure_forecast(engine, since=quarter, until=quarter + timedelta(hours=policy.server_hours))
+    veto: Veto | None = Veto.NO_FORECAST
+    inputs: dict[str, Any] = {}
+    needs = []
+    if run is not None and len(rows):
+        verdict = stale((today - run.period).days, policy)
+        veto = None if verdict.fit else Veto.STALE
+        inputs = {"condition": verdict.condition} if verdict.condition else dict(run.parameters)
+        quarters = [
+            QuarterPressure(
+                row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
+            )
+            for row in rows.to_dict("records")
+        ]
+        needs = server_needs(quarters, float(run.parameters["cost_seconds"]), policy)
+    return server_plan(
+        quarter=quarter,
+        run_id=None if run is None else run.run_id,
+        needs=needs,
+        inputs=inputs,
+        veto=veto,
+        policy=policy,
+    )
+
+
+# --- score ----------------------------------------------------------------------------------------
+
+
+def score(period: str) -> dict[str, Any]:
+    """Forecasts and plans scored against what came on the days up to the period.
+
+    {"period", "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
+    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed)}.
+    """
+    engine = store.open_engine()
+    return {"period": period} | scoring.score_until(engine, parse_day(period), _policy(engine))
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def _policy(engine: Engine) -> Policy:
+    return policy_from(stored_policy(engine))
+
+
+def _run_id(kind: str, period: date) -> str:
+    return f"{kind}-{period.isoformat()}"
+
+
+def _run_of(engine: Engine, period: str) -> ForecastRun:
+    """The period's demand run, whatever became of it; LookupError where it was never started."""
+    run = latest_run(engine, DEMAND, until_period=parse_day(period), status=None)
+    if run is None or run.period != parse_day(period):
+        raise LookupError(f"no training for period {period}: run start_training first")
+    return run
+
+
+def _active_branches(engine: Engine) -> list[str]:
+    known = branches(engine)
+    return [str(branch) for branch in known.loc[known["active"], "branch_id"]]
+
+
+def _horizon_end(period: date, policy: Policy) -> date:
+    """The last day to forecast: the end of the next calendar month, and no less than is planned."""
+    next_month = (period.replace(day=28) + timedelta(days=4)).replace(day=1)
+    month_end = (next_month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    return max(month_end, period + timedelta(days=policy.plan_days))
+
+
+def _synthetic_ratio(known: pd.DataFrame) -> float:
+    """The share of all units learned from that is synthetic."""
+    units = float(known["y"].sum())
+    return round(float((known["y"] * known["synthetic_ratio"]).sum()) / units, 4) if units else 0.0
+
+
+def _mean(column: pd.Series) -> float | None:
+    return None if column.dropna().empty else round(float(column.mean()), 5)
+
+
+__all__ = [
+    "apply", "business_period", "finish_training", "guard", "prescale", "propose", "resolve_period",
+    "resolve_quarter", "score", "series_batches", "start_training", "train_batch",
+]  # fmt: skip

@@ -1,0 +1,103 @@
+"""What a region's proposals are made from: the run that may be planned with, the limits and their use."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Engine
+
+from booking_core.read.bank import branches
+from booking_core.read.forecasts import ForecastRun, latest_run, sample_paths, series_choices
+from booking_core.read.quotas import live_bookings, quota_periods
+from forecasting import store
+from forecasting.decisions.guardrails import Veto, stale
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import (
+    BranchForecast,
+    LimitState,
+    QuotaProposal,
+    RegionState,
+    propose_quotas,
+)
+from forecasting.frames import SamplePaths
+from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
+
+DEMAND: Final = "demand"
+
+
+def usable_run(engine: Engine, day: date, policy: Policy) -> tuple[ForecastRun | None, Veto | None, str]:
+    """The run to plan the period with, or why none is fit: the period's own, else the last fresh one."""
+    own = latest_run(engine, DEMAND, until_period=day, status=None)
+    if own is not None and own.period == day and own.status == store.VETOED:
+        return own, Veto(own.verdict or Veto.NO_FORECAST), str((own.scores or {}).get("condition", ""))
+    if own is not None and own.period == day and own.status == store.TRAINING:
+        raise RuntimeError(f"{own.run_id} is still in training: run finish_training first")
+    run = latest_run(engine, DEMAND, until_period=day)
+    if run is None:
+        return None, Veto.NO_FORECAST, f"no forecast was made up to {day}"
+    verdict = stale((day - run.period).days, policy)
+    return run, None if verdict.fit else Veto.STALE, verdict.condition
+
+
+def region_proposals(
+    engine: Engine, region: str, day: date, run: ForecastRun, policy: Policy
+) -> list[QuotaProposal]:
+    """The proposals of one region."""
+    known = branches(engine, region)
+    known = known[known["active"]]
+    choices = series_choices(engine, run.run_id, region)
+    models = dict(zip(choices["branch_id"], choices["champion"], strict=True))
+    forecasts = {
+        branch: BranchForecast(models[branch], SamplePaths(first, values.astype(np.float64)))
+        for branch, (first, values) in sample_paths(engine, run.run_id, region).items()
+    }
+    limits = _limits(engine, region, day, policy)
+    since = min((limit.period_start for limit in limits), default=day)
+    booked = live_bookings(engine, since=since, until=day, region=region)
+    used: dict[tuple[str, date], int] = {}
+    for row in booked.to_dict("records"):
+        key = (row["branch_id"], row["service_day"].date())
+        used[key] = used.get(key, 0) + row["units"]
+    state = RegionState(
+        period=day,
+        branches=tuple(known["branch_id"]),
+        limits=limits,
+        forecasts=forecasts,
+        used=used,
+        staff_caps={
+            row["branch_id"]: None if pd.isna(row["staff_cap_units"]) else int(row["staff_cap_units"])
+            for row in known.to_dict("records")
+        },
+    )
+    return propose_quotas(state, policy)
+
+
+def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[LimitState]:
+    """The region's limits on all channels, of every period that holds a day to be planned."""
+    found = []
+    for scope_kind in (ScopeKind.BRANCH, ScopeKind.REGION):
+        for period_kind in PeriodKind:
+            rows = quota_periods(
+                engine,
+                since=day + timedelta(days=1),
+                until=day + timedelta(days=policy.plan_days),
+                period_kind=period_kind,
+                scope_kind=scope_kind,
+                region=region,
+            )
+            rows = rows[(rows["channel"] == ALL_CHANNELS) & rows["limit_units"].notna()]
+            found += [
+                LimitState(
+                    scope_kind=str(scope_kind),
+                    scope_id=row["scope_id"],
+                    period_kind=str(period_kind),
+                    period_start=row["period_start"].date(),
+                    limit_units=int(row["limit_units"]),
+                    used_units=int(row["used_units"]),
+                )
+                for row in rows.to_dict("records")
+            ]
+    return found

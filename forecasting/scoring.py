@@ -1,0 +1,136 @@
+"""Forecasts and plans of the last weeks scored against what came: reads, the pure scores, one write."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from datetime import date, timedelta
+from typing import Any, Final
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from booking_core.read.bank import regions
+from booking_core.read.demand import demand
+from booking_core.read.forecasts import forecast_days, latest_run
+from booking_core.read.plans import plan_items, plans
+from booking_core.read.scores import forecast_scores, plan_scores
+from forecasting import store
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.score import (
+    ForecastScore,
+    PlanScore,
+    score_forecast,
+    score_plan_day,
+    summarise,
+)
+from forecasting.frames import QUANTILES
+from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
+
+JUDGED_STATUSES: Final = frozenset({"applied", "superseded", "shadow"})
+"""Plans that governed a day, or would have."""
+
+
+def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
+    """What the scores of the `score_days` days up to the period say, once all of them are scored."""
+    since = period - timedelta(days=policy.score_days - 1)
+    came = demand(engine, since=since, until=period)
+    actual = {(row["unique_id"], row["ds"].date()): row["y"] for row in came.to_dict("records")}
+    forecasts = _forecasts(engine, since, period, actual)
+    planned = _plans(engine, since, period, actual)
+    store.save_scores(engine, forecasts, planned)
+
+    kept = forecast_scores(engine, since=since)
+    kept = kept[kept["day"] <= pd.Timestamp(period)]
+    summary = summarise([_as_score(row) for row in kept.to_dict("records")])
+    plan_days = plan_scores(engine, since=since)
+    plan_days = plan_days[plan_days["day"] <= pd.Timestamp(period)]
+    return {
+        "scored_days": len(forecasts),
+        "coverage80": summary.coverage80,
+        "wape": summary.wape,
+        "pinball": summary.pinball,
+        "plan_days": len(plan_days),
+        "refused_units": float(plan_days["refused_units"].sum()),
+        "refused_old_units": float(plan_days["refused_old_units"].sum()),
+    }
+
+
+def _forecasts(
+    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float]
+) -> list[ForecastScore]:
+    """Scores of the ready runs made within the window, for days not scored before."""
+    scored = forecast_scores(engine, since=since)
+    done = set(zip(scored["run_id"], scored["branch_id"], scored["day"].dt.date, strict=True))
+    found = []
+    run = latest_run(engine, "demand", until_period=period - timedelta(days=1))
+    while run is not None and run.period >= since - timedelta(days=1):
+        for row in forecast_days(engine, run.run_id).to_dict("records"):
+            branch, day = row["branch_id"], row["day"].date()
+            if not run.period < day <= period or (branch, day) not in actual:
+                continue
+            if (run.run_id, branch, day) not in done:
+                found.append(
+                    score_forecast(
+                        run_id=run.run_id,
+                        branch_id=branch,
+                        day=day,
+                        period=run.period,
+                        actual=actual[branch, day],
+                        mean=row["mean"],
+                        quantiles={level: row[f"q{round(level * 100)}"] for level in QUANTILES},
+                    )
+                )
+        run = latest_run(engine, "demand", until_period=run.period - timedelta(days=1))
+    return found
+
+
+def _plans(
+    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float]
+) -> list[PlanScore]:
+    """Scores of the plan that governed (or, in shadow, would have governed) each day and region."""
+    scored = plan_scores(engine, since=since)
+    done = set(zip(scored["plan_id"], scored["day"].dt.date, strict=True))
+    found = []
+    for region in regions(engine)["region_id"]:
+        judged = plans(engine, kind="quota", region=str(region))
+        judged = judged[judged["status"].isin(JUDGED_STATUSES)]
+        items: dict[str, pd.DataFrame] = {}
+        for offset in range((period - since).days + 1):
+            day = since + timedelta(days=offset)
+            earlier = judged[judged["period"] < day.isoformat()]  # newest period first
+            if earlier.empty or (plan_id := str(earlier["plan_id"].iloc[0]), day) in done:
+                continue
+            if plan_id not in items:
+                items[plan_id] = _day_items(engine, plan_id)
+            rows = items[plan_id][items[plan_id]["day"] == day]
+            came = {b: actual[b, day] for b in rows["scope_id"] if (b, day) in actual}
+            if came:
+                new = dict(zip(rows["scope_id"], rows["new"], strict=True))
+                old = dict(zip(rows["scope_id"], rows["old"], strict=True))
+                found.append(score_plan_day(plan_id=plan_id, day=day, demand=came, new=new, old=old))
+    return found
+
+
+def _day_items(engine: Engine, plan_id: str) -> pd.DataFrame:
+    """[scope_id, day, new, old]: the day quotas of the plan's branches; a kept limit is new = old."""
+    rows = plan_items(engine, plan_id)
+    rows = rows[
+        (rows["scope_kind"] == ScopeKind.BRANCH)
+        & (rows["period_kind"] == PeriodKind.DAY)
+        & (rows["channel"] == ALL_CHANNELS)
+        & rows["old_limit"].notna()
+    ]
+    new = rows["applied_limit"].fillna(rows["new_limit"]).fillna(rows["old_limit"])
+    return pd.DataFrame(
+        {
+            "scope_id": rows["scope_id"],
+            "day": rows["period_start"].dt.date,
+            "new": new.astype("int64"),
+            "old": rows["old_limit"].astype("int64"),
+        }
+    )
+
+
+def _as_score(row: Mapping[Hashable, Any]) -> ForecastScore:
+    """The score that a row of `forecast_scores` holds."""
+    return ForecastScore(**{str(name): value for name, value in row.items()} | {"day": row["day"].date()})

@@ -1,0 +1,166 @@
+"""The only writer of the forecast_* and score_* tables. Writing what stands already changes nothing.
+
+Also home of the one read that no read model has: the proposals that wait for their guardrails.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from booking_core import tables as t
+from booking_core.database import database_url, make_engine, write_transaction
+from forecasting.decisions.score import ForecastScore, PlanScore
+from forecasting.decisions.servers import QuarterPressure
+from forecasting.frames import MEAN, QUANTILES, TIME, SamplePaths, quantile_column
+
+TRAINING: Final = "training"
+READY: Final = "ready"
+VETOED: Final = "vetoed"
+
+_CHUNK: Final = 500
+"""Rows of one INSERT: SQLite allows 32,766 bound values."""
+_QUANTILE_COLUMNS: Final = {f"q{round(level * 100)}": quantile_column(level) for level in QUANTILES}
+
+
+def open_engine() -> Engine:
+    """The engine of SLOTCAST_DATABASE_URL, one for each URL and process."""
+    return _engine_of(database_url())
+
+
+@lru_cache(maxsize=4)
+def _engine_of(url: str) -> Engine:
+    return make_engine(url)
+
+
+def start_run(
+    engine: Engine,
+    *,
+    run_id: str,
+    kind: str,
+    period: date,
+    trained_utc: datetime,
+    span: tuple[date, date] | None,
+    parameters: Mapping[str, Any],
+    libraries: Mapping[str, str],
+) -> None:
+    """Record that the run has begun (status training); one that stands already is left as it is."""
+    row = {
+        "run_id": run_id,
+        "kind": kind,
+        "period": period,
+        "status": TRAINING,
+        "trained_utc": trained_utc,
+        "span_from": span[0] if span else None,
+        "span_to": span[1] if span else None,
+        "parameters": dict(parameters),
+        "libraries": dict(libraries),
+    }
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, t.forecast_runs, [row])
+
+
+def save_series(
+    engine: Engine,
+    *,
+    run_id: str,
+    branch_id: str,
+    choice: Mapping[str, Any],
+    quantiles: pd.DataFrame | None,
+    paths: SamplePaths | None,
+) -> None:
+    """Keep one branch's forecast: the choice, its daily quantiles and its sample paths (None: no forecast).
+
+    choice: champion, why, wql_champion, wql_weeks8, coverage80, observations. quantiles: `ds`, `mean`,
+    `q0.1` to `q0.9`.
+    """
+    key = {"run_id": run_id, "branch_id": branch_id}
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, t.forecast_series, [key | dict(choice)])
+        if quantiles is not None:
+            days = [
+                key
+                | {"day": row[TIME].date(), "model": choice["champion"], "mean": float(row[MEAN])}
+                | {column: float(row[name]) for column, name in _QUANTILE_COLUMNS.items()}
+                for row in quantiles.to_dict("records")
+            ]
+            _insert_missing(connection, t.forecast_values, days)
+        if paths is not None:
+            values = np.ascontiguousarray(paths.values, dtype=np.float32)
+            packed = {
+                "first_day": paths.first_day,
+                "days": values.shape[1],
+                "paths": values.shape[0],
+                "data": zlib.compress(values.tobytes()),
+            }
+            _insert_missing(connection, t.forecast_paths, [key | packed])
+
+
+def save_pressure(engine: Engine, run_id: str, quarters: Sequence[QuarterPressure]) -> None:
+    """Keep the pressure forecast of a run."""
+    rows = [{"run_id": run_id} | asdict(quarter) for quarter in quarters]
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, t.forecast_pressure, rows)
+
+
+def finish_run(
+    engine: Engine, run_id: str, *, status: str, verdict: str | None, scores: Mapping[str, Any]
+) -> None:
+    """Close a run that is in training as ready or vetoed; a closed run stays as it was closed."""
+    r = t.forecast_runs.c
+    statement = (
+        update(t.forecast_runs)
+        .where(r.run_id == run_id, r.status == TRAINING)
+        .values(status=status, verdict=verdict, scores=dict(scores))
+    )
+    with write_transaction(engine) as connection:
+        connection.execute(statement)
+
+
+def save_proposal(
+    engine: Engine, *, period: str, kind: str, region: str, run_id: str, created_utc: datetime, body: Any
+) -> None:
+    """Keep what the forecast asks for, before guardrails; a proposal that stands already stays."""
+    row = {
+        "period": period,
+        "kind": kind,
+        "region_id": region,
+        "run_id": run_id,
+        "created_utc": created_utc,
+        "body": body,
+    }
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, t.forecast_proposals, [row])
+
+
+def proposal(engine: Engine, *, period: str, kind: str, region: str) -> dict[str, Any] | None:
+    """The body of the proposal of this period, kind and region; None where there is none."""
+    p = t.forecast_proposals.c
+    statement = select(p.body).where(p.period == period, p.kind == kind, p.region_id == region)
+    with engine.connect() as connection:
+        body = connection.scalar(statement)
+    return None if body is None else dict(body)
+
+
+def save_scores(engine: Engine, forecasts: Sequence[ForecastScore], plans: Sequence[PlanScore]) -> None:
+    """Keep scores; days scored before stay as they were scored."""
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, t.score_forecasts, [asdict(score) for score in forecasts])
+        _insert_missing(connection, t.score_plans, [asdict(score) for score in plans])
+
+
+def _insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows whose key is not there yet."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for start in range(0, len(rows), _CHUNK):
+        chunk = [dict(row) for row in rows[start : start + _CHUNK]]
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), chunk)
