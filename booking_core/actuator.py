@@ -30,6 +30,7 @@ from booking_core.database import make_engine, write_transaction
 from booking_core.load import LoadMeter
 from booking_core.pressure import minute_totals, quarter_hour
 from booking_core.scaling import ScalingInputs, ScalingRule, WorkerDecision, decide_workers
+from booking_core.serving import CONTROL_SOCKET, run_dir
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.plans import planned_workers
 from booking_core.tables import scaling_decisions, settings
@@ -37,12 +38,11 @@ from metrics.logs import configure_logs
 
 log = logging.getLogger(__name__)
 
-CONTROL_SOCKET: Final = "gunicorn.ctl"
 QUARTER_SECONDS: Final = 900.0
 RECORD_SECONDS: Final = 60.0
 """A decision that changes nothing is written down about once a minute, as a sign of life."""
-API_POOL_SIZE: Final = 10
-"""Connections a worker may open (the default of `make_engine`)."""
+API_POOL_SIZE: Final = 11
+"""Connections a worker may open: its threads and three for its background work."""
 REACH_SECONDS: Final = 40.0
 """How long a resize is waited for; gunicorn gives a leaving worker 30 s for its last requests."""
 
@@ -260,7 +260,7 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def run_command(arguments: argparse.Namespace) -> int:
     """The exit code of `scale`: 0 done, 2 for arguments or settings that make no rule, 3 nothing to scale."""
     configure_logs()
-    run_dir = Path(os.environ.get("SLOTCAST_RUN_DIR", "var/run"))
+    folder = run_dir()
     engine = make_engine(pool_size=2)
     try:
         most = arguments.max_workers or default_max_workers(engine)
@@ -275,13 +275,13 @@ def run_command(arguments: argparse.Namespace) -> int:
         return 3
     actuator = Actuator(
         engine,
-        Gunicorn(run_dir / CONTROL_SOCKET),
+        Gunicorn(folder / CONTROL_SOCKET),
         rule=lambda connection: stored_rule(connection, bounds),
         lead_seconds=arguments.lead_seconds,
     )
-    with _only_one(run_dir) as alone:
+    with _only_one(folder) as alone:
         if not alone:
-            log.error("another `scale` already moves the workers of %s", run_dir)
+            log.error("another `scale` already moves the workers of %s", folder)
             return 3
         if arguments.once:
             try:
@@ -299,10 +299,9 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _only_one(run_dir: Path) -> Iterator[bool]:
+def _only_one(folder: Path) -> Iterator[bool]:
     """Whether this process holds the run directory's lock: two actuators would work against each other."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / "scale.lock").open("w") as handle:
+    with (folder / "scale.lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

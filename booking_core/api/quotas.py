@@ -2,6 +2,77 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import date
+from typing import Annotated
 
-router = APIRouter(tags=["quotas"])
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from booking_core.api.access import Operators, TheCore
+from booking_core.api.commands import Readers, carried_out, command_of, refused
+from booking_core.domain import QuotaKey
+from booking_core.service import quotas as service
+from booking_core.service.plan_drafts import Units
+from metrics.contract import ScopeKind
+
+router = APIRouter(prefix="/v1/quotas", tags=["quotas"])
+
+_SCOPE = ("scope_kind", "scope_id", "channel", "period_kind")
+
+
+class QuotaForm(BaseModel):
+    """The body of PUT /v1/quotas/{quota_id}."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit_units: Units
+
+
+@router.get("")
+def list_quotas(
+    core: TheCore,
+    asking: Readers,
+    scope_kind: ScopeKind | None = None,
+    scope_id: str | None = None,
+    first: Annotated[date | None, Query(alias="from")] = None,
+    last: Annotated[date | None, Query(alias="to")] = None,
+) -> JSONResponse:
+    """Standing limits, and the counted periods that start within from..to with the limit in force."""
+    wanted = {"scope_kind": scope_kind, "scope_id": scope_id}
+    filters = {name: value for name, value in wanted.items() if value is not None}
+    with core.engine.connect() as connection:
+        page = service.list_quotas(connection, filters, (first, last), command_of(core, asking))
+    quotas = [
+        {
+            "quota_id": row.quota_id,
+            **{name: row._mapping[name] for name in _SCOPE},  # noqa: SLF001
+            "limit_units": row.limit_units,
+        }
+        for row in page.standing
+    ]
+    periods = [
+        {
+            "quota_id": ":".join(row._mapping[name] for name in _SCOPE),  # noqa: SLF001
+            "period_start": row.period_start.isoformat(),
+            "limit_units": row.in_force,
+            "override_units": row.limit_units,
+            "used_units": row.used_units,
+            "plan_id": row.plan_id,
+        }
+        for row in page.periods
+    ]
+    return JSONResponse({"quotas": quotas, "periods": periods})
+
+
+@router.put("/{quota_id}")
+def put_quota(
+    request: Request, core: TheCore, asking: Operators, quota_id: str, form: QuotaForm
+) -> JSONResponse:
+    """Set the standing limit. No booking is cancelled, however low the limit."""
+    answer = carried_out(
+        core, asking, lambda c, given: service.put_quota(c, quota_id, form.limit_units, given)
+    )
+    if not isinstance(answer, QuotaKey):
+        return refused(request, answer)
+    return JSONResponse({"quota_id": quota_id, "limit_units": form.limit_units})

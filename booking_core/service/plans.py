@@ -6,6 +6,7 @@ in the fixed order of the booking transaction (docs/locking.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -77,6 +78,13 @@ def get_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnsw
     if not command.may_touch(row.region_id):
         return OutsideClaim(row.region_id)
     return _stored(connection, plan_id)
+
+
+def list_plans(
+    connection: Connection, filters: Mapping[str, str], after: tuple[datetime, str] | None, limit: int
+) -> list[Row[Any]]:
+    """At most `limit` plans whose columns equal the filters, newest first, after the (created, id) given."""
+    return plans.plan_page(connection, filters, after, limit)
 
 
 def approve_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:

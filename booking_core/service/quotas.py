@@ -30,11 +30,10 @@ class QuotaPage:
 def list_quotas(
     connection: Connection,
     filters: Mapping[str, str],
-    first: date | None,
-    last: date | None,
+    span: tuple[date | None, date | None],
     command: Command,
 ) -> QuotaPage:
-    """The quotas that the filters (scope_kind, scope_id) and the command's region claim let through."""
+    """The quotas that filters (scope_kind, scope_id), span of period starts and region claim let through."""
     regions = limits.scope_regions(connection)
 
     def seen(row: Row[Any]) -> bool:
@@ -42,7 +41,7 @@ def list_quotas(
 
     return QuotaPage(
         [row for row in limits.standing_rows(connection, filters) if seen(row)],
-        [row for row in limits.counted_rows(connection, filters, first, last) if seen(row)],
+        [row for row in limits.counted_rows(connection, filters, *span) if seen(row)],
     )
 
 
