@@ -1,0 +1,1 @@
+"""Airflow DAGs: thin, one call of forecasting.jobs a task. Airflow's dags folder is this one."""

@@ -1,0 +1,89 @@
+"""The commands of the scheduled jobs: `python -m forecasting train | propose | apply | score --period P`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from forecasting.core_client import CoreError
+from forecasting.periods import resolve_period
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add train, propose, apply and score to the subparsers; each sets `run`, a function of the arguments."""
+    commands = {
+        "train": (train, "train every branch for the period and forecast the pressure"),
+        "propose": (propose, "record what the forecast asks for, before guardrails"),
+        "apply": (apply, "guard the proposals, post the plans and apply those inside the guard band"),
+        "score": (score, "score forecasts and plans against what came"),
+    }
+    for name, (run, text) in commands.items():
+        parser = subparsers.add_parser(name, help=text, description=text)
+        parser.add_argument(
+            "--period",
+            metavar="DAY",
+            help="business day, ISO (default: the latest complete one); demand up to this day is known",
+        )
+        parser.set_defaults(run=_guarded(run))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Exit code after training the period; prints the run's verdict."""
+    from forecasting import jobs  # noqa: PLC0415  (loads pandas and Prophet: not for --help)
+
+    period = resolve_period(arguments.period, None)
+    jobs.start_training(period)
+    for batch in jobs.series_batches(period):
+        for branch, model in jobs.train_batch(period, batch).items():
+            print(f"{branch}: {model}")
+    result = jobs.finish_training(period)
+    print(f"{result['run_id']}: {result['status']} {result['verdict'] or ''}".rstrip())
+    return 0
+
+
+def propose(arguments: argparse.Namespace) -> int:
+    """Exit code after proposing; prints the regions."""
+    from forecasting import jobs  # noqa: PLC0415
+
+    period = resolve_period(arguments.period, None)
+    for region in jobs.propose(period):
+        print(f"{period} {region}: proposed")
+    return 0
+
+
+def apply(arguments: argparse.Namespace) -> int:
+    """Exit code after guarding and applying each region's proposal; prints what became of each plan."""
+    from forecasting import jobs  # noqa: PLC0415
+
+    period = resolve_period(arguments.period, None)
+    for region in jobs.propose(period):
+        outcome = jobs.apply(jobs.guard(period, region))
+        refused = f" ({outcome['refused']})" if outcome["refused"] else ""
+        print(f"{outcome['plan_id']}: {outcome['status']}{refused}, {outcome['limits']} limits set")
+    return 0
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Exit code after scoring; prints the figures."""
+    from forecasting import jobs  # noqa: PLC0415
+
+    for name, value in jobs.score(resolve_period(arguments.period, None)).items():
+        print(f"{name}: {round(value, 4) if isinstance(value, float) else value}")
+    return 0
+
+
+def _guarded(run: Any) -> Any:
+    """The command with expected errors told in one line: exit 2 bad input, 1 missing or refused."""
+
+    def guarded(arguments: argparse.Namespace) -> int:
+        try:
+            return int(run(arguments))
+        except ValueError as error:
+            print(f"python -m forecasting: {error}", file=sys.stderr)
+            return 2
+        except (CoreError, LookupError, RuntimeError) as error:
+            print(f"python -m forecasting: {error}", file=sys.stderr)
+            return 1
+
+    return guarded
