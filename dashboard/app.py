@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from typing import Final
 
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +15,9 @@ from booking_core.database import database_url
 from dashboard import data, frame
 from dashboard.texts import text
 from dashboard.views import failures, plans, pressure
+
+LOGO: Final = Path(__file__).with_name("logo.svg")
+STYLE: Final = ".stMainBlockContainer {padding-top: 3rem; padding-bottom: 3rem}"
 
 
 def page(draw: Callable[[frame.View], None], title: str, language: str) -> None:
@@ -28,6 +33,8 @@ def page(draw: Callable[[frame.View], None], title: str, language: str) -> None:
 def main() -> None:
     """Draw the dashboard: navigation, sidebar and the page chosen."""
     st.set_page_config(page_title="Slotcast", page_icon=":material/event_available:", layout="wide")
+    st.logo(str(LOGO), size="large")
+    st.html(f"<style>{STYLE}</style>")
     language = frame.choose_language()
     chosen = st.navigation(
         [

@@ -35,6 +35,7 @@ class Failures:
     """What the page "Why bookings fail" draws."""
 
     totals: Totals
+    grain: Grain
     reasons: pd.DataFrame
     course: pd.DataFrame
     branches: pd.DataFrame
@@ -93,14 +94,27 @@ def branches(url: str, region: str | None) -> pd.DataFrame:
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=_ENTRIES, show_spinner=False)
-def failure_reads(url: str, region: str | None, since: datetime, until: datetime, grain: Grain) -> Failures:
+def failure_reads(url: str, region: str | None, since: datetime, until: datetime) -> Failures:
     """Attempts of the span of business time: counted, by reason, over time and by branch."""
     source = engine(url)
+    totals = failures.totals(source, since=since, until=until, region=region)
+    grain = _grain(totals)
     return Failures(
-        totals=failures.totals(source, since=since, until=until, region=region),
+        totals=totals,
+        grain=grain,
         reasons=failures.by_reason(source, since=since, until=until, region=region),
         course=failures.over_time(source, since=since, until=until, grain=grain, region=region),
         branches=failures.by_branch(source, since=since, until=until, region=region),
+    )
+
+
+def _grain(totals: Totals) -> Grain:
+    """The grain that draws the attempts in bars wide enough to read."""
+    if totals.first_at is None or totals.last_at is None:
+        return "day"
+    lasted = totals.last_at - totals.first_at
+    return (
+        "quarter_hour" if lasted <= timedelta(hours=15) else "hour" if lasted <= timedelta(days=2) else "day"
     )
 
 

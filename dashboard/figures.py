@@ -37,6 +37,7 @@ CAUSE_COLOURS: Final[dict[Cause, tuple[str, ...]]] = {
 PATTERNS: Final = ("", "/", ".", "x", "\\", "-", "|", "+")
 FONT: Final = "'Source Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 TOP_BRANCHES: Final = 12
+DAY_SECONDS: Final = 86400
 
 
 def reason_style(reason: str) -> tuple[str, str]:
@@ -64,17 +65,21 @@ def refusals_over_time(course: pd.DataFrame, zone: str, language: str, step_seco
         colour, pattern = reason_style(reason)
         cause = str(rows["cause"].iloc[0])
         figure.add_bar(
-            x=_local(rows["at"], zone) + timedelta(seconds=step_seconds / 2),
+            x=_local(rows["at"], zone)
+            + timedelta(seconds=0 if step_seconds >= DAY_SECONDS else step_seconds / 2),
             y=rows["attempts"],
             width=step_seconds * 1000 * 0.86,
             name=reason_name(reason, language),
             legendgroup=cause,
             legendgrouptitle_text=cause_name(cause, language),
             marker={"color": colour, "pattern": _pattern(pattern)},
-            hovertemplate="%{x|%m-%d %H:%M} · %{y:,} · " + reason_name(reason, language) + "<extra></extra>",
+            hovertemplate="%{y:,}",
         )
-    figure.update_layout(barmode="stack", legend={"traceorder": "grouped", "groupclick": "toggleitem"})
-    return _styled(figure, text("refusals", language), height=360)
+    figure.update_layout(
+        barmode="stack", hovermode="x unified", legend={"traceorder": "grouped", "groupclick": "toggleitem"}
+    )
+    _styled(figure, text("refusals", language), height=370, legend_y=-0.2)
+    return _time_axis(figure, language, days=step_seconds >= DAY_SECONDS)
 
 
 def refusals_by_branch(branches: pd.DataFrame, language: str) -> go.Figure:
@@ -84,33 +89,29 @@ def refusals_by_branch(branches: pd.DataFrame, language: str) -> go.Figure:
     """
     rows = branches[branches["refused"] > 0].head(TOP_BRANCHES).iloc[::-1]
     names = rows["name_zh" if language == "zh" else "name_en"]
-    share = [f"{100 * r / a:.0f} %" for r, a in zip(rows["refused"], rows["attempts"], strict=True)]
+    share = [
+        f"  {text('refused', language)} {100 * r / a:.0f} %"
+        for r, a in zip(rows["refused"], rows["attempts"], strict=True)
+    ]
     figure = go.Figure()
     figure.add_bar(
-        y=names,
-        x=rows["refused"],
-        orientation="h",
-        name=text("refused", language),
-        marker={"color": VERMILLION, "pattern": _pattern("/")},
-        text=share,
-        textposition="inside",
-        insidetextanchor="start",
-        textfont={"color": "white"},
-        hovertemplate="%{y}: %{x:,}<extra>" + text("refused", language) + "</extra>",
-    )
+        y=names, x=rows["refused"], orientation="h", name=text("refused", language),
+        marker={"color": VERMILLION, "pattern": _pattern("/")}, hovertemplate="%{x:,}",
+    )  # fmt: skip
     figure.add_bar(
-        y=names,
-        x=rows["held"],
-        orientation="h",
-        name=text("held", language),
-        marker={"color": PALE},
-        hovertemplate="%{y}: %{x:,}<extra>" + text("held", language) + "</extra>",
-    )
-    figure.update_layout(barmode="stack")
-    figure.update_yaxes(type="category", automargin=True)
-    _styled(figure, "", height=90 + 26 * max(4, len(rows)))
-    figure.update_xaxes(title_text=text("attempts", language), gridcolor=GRID, showgrid=True)
-    figure.update_yaxes(showgrid=False)
+        y=names, x=rows["held"], orientation="h", name=text("held", language),
+        marker={"color": PALE}, hovertemplate="%{x:,}",
+    )  # fmt: skip
+    figure.add_scatter(
+        y=names, x=rows["attempts"], mode="text", text=share, textposition="middle right", showlegend=False,
+        textfont={"color": MUTED, "size": 12}, cliponaxis=False, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_layout(barmode="stack", bargap=0.3)
+    _styled(figure, "", height=70 + 27 * max(4, len(rows)), legend_y=None)
+    figure.update_layout(margin_r=90)
+    figure.update_xaxes(title={"text": text("attempts", language), "font": {"size": 12, "color": MUTED}},
+                        gridcolor=GRID, showgrid=True, tickformat=",")  # fmt: skip
+    figure.update_yaxes(type="category", automargin=True, showgrid=False, ticksuffix="  ")
     return figure
 
 
@@ -172,8 +173,8 @@ def demand_by_day(days: pd.DataFrame, today: date, language: str) -> go.Figure:
     for day in x[x.dt.is_month_end]:
         _mark(figure, day, text("month_end", language), GREY)
     if not days.empty:
-        _mark(figure, pd.Timestamp(today) + timedelta(hours=12), text("now", language), INK, top=1.13)
-    return _styled(figure, text("wishes", language), height=420)
+        _mark(figure, pd.Timestamp(today) + timedelta(hours=12), text("now", language), INK, top=1.16)
+    return _time_axis(_styled(figure, text("wishes", language), height=420), language, days=True)
 
 
 def intraday(  # noqa: PLR0917  (four frames of one moment)
@@ -225,8 +226,11 @@ def intraday(  # noqa: PLR0917  (four frames of one moment)
                 row=2, col=1,
             )  # fmt: skip
     _styled(figure, text("rps", language), height=460)
-    figure.update_layout(hovermode="x unified")
-    figure.update_yaxes(title_text=text("workers", language), row=2, col=1, dtick=1, rangemode="tozero")
+    _time_axis(figure, language, days=False)
+    figure.update_layout(hovermode="x unified", margin_t=40)
+    figure.update_yaxes(
+        title_text=text("workers", language), row=2, col=1, rangemode="tozero", tickformat="d", nticks=5
+    )
     here = pd.Timestamp(now).tz_convert(zone).tz_localize(None)
     _mark(figure, here, text("now", language), INK)
     return figure
@@ -254,7 +258,7 @@ def plan_by_day(items: pd.DataFrame, language: str) -> go.Figure:
     for day in total.index:
         if pd.Timestamp(day).is_month_end:
             _mark(figure, day, text("month_end", language), GREY)
-    return _styled(figure, text("units", language), height=340)
+    return _time_axis(_styled(figure, text("units", language), height=350), language, days=True)
 
 
 def plan_by_quarter(items: pd.DataFrame, zone: str, language: str) -> go.Figure:
@@ -271,7 +275,7 @@ def plan_by_quarter(items: pd.DataFrame, zone: str, language: str) -> go.Figure:
             line={"color": colour, "width": 2, "dash": dash, "shape": "hv"}, hovertemplate="%{y:.1f}",
         )  # fmt: skip
     figure.update_layout(hovermode="x unified")
-    return _styled(figure, text("workers", language), height=300)
+    return _time_axis(_styled(figure, text("workers", language), height=320), language, days=False)
 
 
 def described(figure: go.Figure) -> str:
@@ -307,20 +311,34 @@ def _mark(figure: go.Figure, at: pd.Timestamp, label: str, colour: str, top: flo
     )  # fmt: skip
 
 
-def _styled(figure: go.Figure, y_title: str, height: int) -> go.Figure:
-    """The figure in the house style: white, horizontal legend below, quiet grid."""
+def _styled(figure: go.Figure, y_title: str, height: int, legend_y: float | None = -0.16) -> go.Figure:
+    """The figure in the house style: white, quiet grid, the legend below (legend_y None: above)."""
     figure.update_layout(
         template="plotly_white",
         height=height,
         font={"family": FONT, "size": 13, "color": INK},
-        margin={"l": 10, "r": 10, "t": 34, "b": 10},
+        margin={"l": 10, "r": 10, "t": 40 if figure.layout.annotations else 12, "b": 10},
         hoverlabel={"font": {"family": FONT}},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "x": 0, "itemwidth": 40}
+        | ({"y": 1.0, "yanchor": "bottom"} if legend_y is None else {"y": legend_y, "yanchor": "top"}),
     )
-    figure.update_layout(legend={"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0})
-    figure.update_xaxes(showgrid=False, linecolor=GRID, tickfont={"color": MUTED}, hoverformat="%m-%d %H:%M")
+    if figure.layout.legend.traceorder is None:
+        figure.update_layout(legend_traceorder="normal")
+    figure.update_xaxes(showgrid=False, linecolor=GRID, tickfont={"color": MUTED})
     figure.update_yaxes(gridcolor=GRID, zeroline=False, tickfont={"color": MUTED}, rangemode="tozero")
+    title_font = {"size": 12, "color": MUTED}
+    figure.update_yaxes(title_font=title_font)
     if y_title:
-        figure.update_yaxes(title_text=y_title, title_font={"size": 12, "color": MUTED}, selector=0)
+        figure.update_yaxes(title_text=y_title, selector=0)
+    return figure
+
+
+def _time_axis(figure: go.Figure, language: str, *, days: bool) -> go.Figure:
+    """The figure with dates, or clock times with the date beneath, in the language's order."""
+    day = "%-m月%-d日" if language == "zh" else "%-d %b"
+    figure.update_xaxes(
+        tickformat=day if days else f"%H:%M\n{day}", hoverformat=day if days else f"{day} %H:%M"
+    )
     return figure

@@ -15,10 +15,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from booking_core.database import database_url
-from booking_core.read.failures import Grain
 from dashboard import data
 from dashboard.figures import described
-from dashboard.texts import LANGUAGES, day_name, text
+from dashboard.texts import LANGUAGES, full_day_name, text
 
 REFRESH_SECONDS: Final = 5
 PERIODS: Final = (1, 7, 28, 90)
@@ -64,11 +63,6 @@ class View:
         """End of the running business quarter-hour."""
         whole = self.business_now.replace(minute=self.business_now.minute // 15 * 15, second=0, microsecond=0)
         return whole + QUARTER_HOUR
-
-    @property
-    def grain(self) -> Grain:
-        """The grain that draws the period in a readable number of bars."""
-        return "quarter_hour" if self.days == 1 else "hour" if self.days <= DEFAULT_PERIOD else "day"
 
     def midnight(self, days: int = 0) -> datetime:
         """The start (UTC) of the bank-local day so many days from today."""
@@ -189,7 +183,7 @@ def _notices(language: str) -> None:
     now = settings.business_now(datetime.now(UTC)).astimezone(settings.tzinfo())
     st.metric(text("business_time", language), f"{now:%H:%M}", border=True)
     note = f" · {text('demo_clock', language)}" if settings.business_offset_seconds else ""
-    st.caption(f"{day_name(now.date(), language)} {now:%Y} · {settings.zone}{note}")
+    st.caption(f"{full_day_name(now.date(), language)} · {settings.zone}{note}")
     said = data.alerts(os.environ.get("SLOTCAST_ALERTMANAGER_URL"))
     if not said.reachable:
         label, help_text = text("alerts_off", language), text("alerts_off_help", language)
@@ -252,4 +246,5 @@ def table(
     """Draw an expander with the numbers behind a chart; columns: column → text key."""
     with st.expander(view.say("table"), icon=":material/table_rows:", expanded=expanded):
         shown = rows[list(columns)].rename(columns={name: view.say(label) for name, label in columns.items()})
-        st.dataframe(shown, hide_index=True, key=key)
+        widths = {view.say("condition"): st.column_config.TextColumn(width="large")}
+        st.dataframe(shown, hide_index=True, key=key, placeholder="–", column_config=widths)

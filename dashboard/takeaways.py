@@ -23,14 +23,16 @@ def refusals_over_time(reasons: pd.DataFrame, course: pd.DataFrame, zone: str, l
     first = reasons.iloc[0]
     refused = course[course["outcome"] == "refused"].groupby("at")["attempts"].sum().reset_index()
     peak = _highest(refused, "attempts")
-    worst, most = moment_name(peak["at"].tz_convert(ZoneInfo(zone)), language), number(peak["attempts"])
+    starts, most = refused["at"].dt.tz_convert(zone), number(peak["attempts"])
+    by_day = bool((starts == starts.dt.normalize()).all())
+    at = peak["at"].tz_convert(ZoneInfo(zone))
+    worst = day_name(at.date(), language) if by_day else moment_name(at, language)
     share = percent(first["attempts"] / total)
     reason, cause = reason_name(first["reason"], language), cause_name(first["cause"], language)
     if language == "zh":
-        return f"{number(total)} 次被拒中 {share} 源于“{reason}”（{cause}）；{worst} 起最多，达 {most} 次。"
+        return f"{number(total)} 次被拒中 {share} 源于“{reason}”（{cause}）；{worst} 最多，达 {most} 次。"
     return (
-        f"{share} of {number(total)} refusals are “{reason}” ({cause.lower()}); "
-        f"most came from {worst}: {most}."
+        f"{share} of {number(total)} refusals are “{reason}” ({cause.lower()}); the most on {worst} ({most})."
     )
 
 

@@ -14,7 +14,6 @@ TEXTS: Final[dict[str, Words]] = {
     "failures": Words("Why bookings fail", "预约为何失败"),
     "pressure": Words("Peak pressure", "高峰压力"),
     "plans": Words("Plans", "配额方案"),
-    "language": Words("Language", "语言"),
     "region": Words("Region", "区域"),
     "whole_bank": Words("Whole bank", "全行"),
     "period": Words("Period", "时间范围"),
@@ -185,15 +184,13 @@ TEXTS: Final[dict[str, Words]] = {
     "no_scores": Words(
         "Plans are scored once their days have passed (DAG score).", "方案日期过后由 DAG score 评分。"
     ),
-    "coverage": Words("80 % band held", "80% 区间命中"),
     "daily": Words("day", "日"),
     "weekly": Words("week", "周"),
     "monthly": Words("month", "月"),
     "quarter_hourly": Words("quarter-hour", "刻钟"),
     "servers": Words("Servers", "服务器"),
-    "no_limit": Words("no limit", "无限额"),
     "keep": Words("keep", "维持"),
-    "report_title": Words("Slotcast report", "Slotcast 报告"),
+    "report_title": Words("Bookings and plans, {since} to {until}", "预约与方案：{since} 至 {until}"),
 }
 
 _WEEKDAYS_EN: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -214,9 +211,15 @@ def day_name(day: date, language: str) -> str:
     return f"{_WEEKDAYS_EN[day.weekday()]} {day.day} {_MONTHS_EN[day.month - 1]}"
 
 
+def full_day_name(day: date, language: str) -> str:
+    """The day in words with its year: "Fri 29 Jul 2016", "2016年7月29日 周五"."""
+    name = day_name(day, language)
+    return f"{day.year}年{name}" if language == "zh" else f"{name} {day.year}"
+
+
 def moment_name(moment: datetime, language: str) -> str:
-    """The zoned moment in words, with its day: "Fri 29 Jul, 10:15"."""
-    return f"{day_name(moment.date(), language)}, {moment:%H:%M}"
+    """The zoned moment in words, with its day: "Fri 29 Jul, 10:15", "7月29日 周五 10:15"."""
+    return f"{day_name(moment.date(), language)}{' ' if language == 'zh' else ', '}{moment:%H:%M}"
 
 
 def number(value: float) -> str:

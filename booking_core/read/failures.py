@@ -49,6 +49,9 @@ class Totals:
     """Closed with no booking."""
     open: int
     """Neither booked nor given up yet."""
+    first_at: datetime | None = None
+    """Business time (UTC) of the first attempt of the span; None where there was none."""
+    last_at: datetime | None = None
 
     @property
     def refused_ratio(self) -> float:
@@ -68,15 +71,19 @@ def totals(engine: Engine, *, since: datetime, until: datetime, region: str | No
         func.count(),
         _count_if(a.outcome == Outcome.HELD),
         _count_if(a.outcome == Outcome.REFUSED),
+        func.min(a.business_utc),
+        func.max(a.business_utc),
     ).where(*_span(since, until, region))
     wished = select(
         func.count(), *(_count_if(w.outcome == o) for o in ("booked", "displaced", "unmet", "open"))
     ).where(w.opened_business_utc >= since, w.opened_business_utc < until, *in_region(w.region_id, region))
     with engine.connect() as connection:
-        attempts, held, refused = connection.execute(attempted).one()
+        attempts, held, refused, first, last = connection.execute(attempted).one()
         wishes, *outcomes = connection.execute(wished).one()
     booked, displaced, unmet, still_open = (int(count) for count in outcomes)
-    return Totals(attempts, int(held), int(refused), wishes, booked, displaced, unmet, still_open)
+    return Totals(
+        attempts, int(held), int(refused), wishes, booked, displaced, unmet, still_open, first, last
+    )
 
 
 def by_reason(engine: Engine, *, since: datetime, until: datetime, region: str | None = None) -> pd.DataFrame:
@@ -178,15 +185,6 @@ def by_branch(engine: Engine, *, since: datetime, until: datetime, region: str |
         .order_by(func.coalesce(folded.c.refused, 0).desc(), b.branch_id)
     )
     return frame(engine, statement, _BY_BRANCH)
-
-
-def last_attempt(engine: Engine, *, region: str | None = None) -> datetime | None:
-    """Business time (UTC) of the latest attempt, None where there is none."""
-    a = t.attempts.c
-    statement = select(func.max(a.business_utc)).where(*in_region(a.region_id, region))
-    with engine.connect() as connection:
-        latest: datetime | None = connection.scalar(statement)
-    return latest
 
 
 def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -24,13 +24,13 @@ def draw(view: View) -> None:
 
 
 def _draw(view: View) -> None:
-    found = data.failure_reads(view.url, view.region, view.since, view.until, view.grain)
+    found = data.failure_reads(view.url, view.region, view.since, view.until)
     if not found.totals.attempts:
         empty_state(view.language, "no_attempts")
         return
     _figures_row(view, found)
     reasons = _in_words(found.reasons, view.language)
-    step = STEP_SECONDS[view.grain]
+    step = STEP_SECONDS[found.grain]
     chart(
         view,
         "refusals_over_time",
@@ -64,8 +64,14 @@ def _draw(view: View) -> None:
 def _figures_row(view: View, found: data.Failures) -> None:
     totals = found.totals
     with st.container(horizontal=True):
-        st.metric(view.say("attempts"), number(totals.attempts), border=True, help=view.say("attempts_help"))
-        st.metric(view.say("held"), number(totals.held), border=True)
+        st.metric(
+            view.say("attempts"),
+            number(totals.attempts),
+            border=True,
+            height="stretch",
+            help=view.say("attempts_help"),
+        )
+        st.metric(view.say("held"), number(totals.held), border=True, height="stretch")
         st.metric(
             view.say("refused_share"),
             percent(totals.refused_ratio),
@@ -73,6 +79,7 @@ def _figures_row(view: View, found: data.Failures) -> None:
             delta_color="off",
             delta_arrow="off",
             border=True,
+            height="stretch",
             help=view.say("refused_share_help"),
         )
         st.metric(
@@ -82,6 +89,7 @@ def _figures_row(view: View, found: data.Failures) -> None:
             delta_color="off",
             delta_arrow="off",
             border=True,
+            height="stretch",
             help=view.say("unmet_help"),
         )
 

@@ -29,7 +29,8 @@ STATUS_LOOKS: Final = {
 }
 PERIOD_WORDS: Final = {"day": "daily", "week": "weekly", "month": "monthly", "quarter_hour": "quarter_hourly"}
 PLANS_SHOWN: Final = 50
-CARDS: Final = 12
+CARDS: Final = 20
+CARDS_IN_ROW: Final = 5
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -70,18 +71,24 @@ def _overview(view: View, plans: pd.DataFrame) -> None:
     newest = plans.drop_duplicates(["kind", "region_id"]).head(CARDS)
     read = data.plan_totals(view.url, view.region, tuple(newest["plan_id"]))
     totals = {str(row["plan_id"]): row for row in read.to_dict("records")}
-    with st.container(horizontal=True):
-        for plan in newest.sort_values(["kind", "region_id"]).itertuples():
-            with st.container(border=True, width=250):
-                st.markdown(f"**{_region_name(view, str(plan.region_id), str(plan.kind))}**")
-                _status_badge(view, str(plan.status))
-                total = totals.get(str(plan.plan_id))
-                if total is not None and plan.kind == "quota":
-                    st.markdown(f"##### {number(total['old_units'])} → {number(total['new_units'])}")
-                    st.caption(view.say("card_line", changed=total["changed"], items=total["items"]))
-                elif total is not None:
-                    st.markdown(f"##### {view.say('up_to_workers', workers=int(total['most']))}")
-                st.caption(_facts(view, plan))
+    cards = list(newest.sort_values(["kind", "region_id"]).itertuples())
+    for start in range(0, len(cards), CARDS_IN_ROW):
+        row = cards[start : start + CARDS_IN_ROW]
+        for column, plan in zip(st.columns(CARDS_IN_ROW), row, strict=False):
+            with column.container(border=True, height="stretch"):
+                _card(view, plan, totals.get(str(plan.plan_id)))
+
+
+def _card(view: View, plan: Any, total: dict[Any, Any] | None) -> None:
+    """One region's plan: status, old → new in all, and where it comes from."""
+    st.markdown(f"**{_region_name(view, str(plan.region_id), str(plan.kind))}**")
+    _status_badge(view, str(plan.status))
+    if total is not None and plan.kind == "quota":
+        st.markdown(f"##### {number(total['old_units'])} → {number(total['new_units'])}")
+        st.caption(view.say("card_line", changed=total["changed"], items=total["items"]))
+    elif total is not None:
+        st.markdown(f"##### {view.say('up_to_workers', workers=int(total['most']))}")
+    st.caption(_facts(view, plan))
 
 
 def _one_plan(view: View, plans: pd.DataFrame) -> None:
