@@ -1,0 +1,96 @@
+"""`python -m booking_core COMMAND`: the commands of the booking core."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from sqlalchemy import delete, insert
+
+from booking_core import actuator, importing, migrating, serving
+from booking_core.clock import utc_now
+from booking_core.database import make_engine, write_transaction
+from booking_core.service.tokens import issue_token
+from booking_core.settings import save_settings
+from booking_core.tables import settings
+from metrics.contract import TokenScope
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code: 0 done, 2 for bad input, told in one line."""
+    parser = argparse.ArgumentParser(prog="python -m booking_core", description=__doc__)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    serving.add_command(subparsers)
+    actuator.add_command(subparsers)
+    importing.add_commands(subparsers)
+    _add_own(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (importing.BadInputError, ValueError) as fault:
+        print(f"{parser.prog}: {fault}", file=sys.stderr)
+        return 2
+
+
+def migrate(_arguments: argparse.Namespace) -> int:
+    """Bring the database to the newest schema."""
+    engine = make_engine()
+    migrating.upgrade(engine)
+    print(f"{engine.url.render_as_string()} is at the newest schema")
+    return 0
+
+
+def token(arguments: argparse.Namespace) -> int:
+    """Print the secret of a new token, once."""
+    with write_transaction(make_engine()) as connection:
+        secret = issue_token(
+            connection, name=arguments.name, scopes=arguments.scope, region=arguments.region,
+            holder=arguments.holder,
+        )
+    print(secret)
+    return 0
+
+
+def change_settings(arguments: argparse.Namespace) -> int:
+    """Store settings given as KEY=VALUE; a value is JSON, or text where it is none."""
+    changes: dict[str, Any] = {}
+    for pair in arguments.pairs:
+        key, sign, text = pair.partition("=")
+        if not sign:
+            raise ValueError(f"{pair!r}: expected KEY=VALUE")
+        try:
+            changes[key] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[key] = text
+    policy = changes.pop("policy", None)
+    now = utc_now()
+    with write_transaction(make_engine()) as connection:
+        save_settings(connection, changes, now)
+        if policy is not None:
+            if not isinstance(policy, dict):
+                raise ValueError("policy: expected a JSON object")
+            connection.execute(delete(settings).where(settings.c.key == "policy"))
+            connection.execute(insert(settings).values(key="policy", value=policy, updated_utc=now))
+    print("stored: " + ", ".join([*changes, *(["policy"] if policy is not None else [])]))
+    return 0
+
+
+def _add_own(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("migrate", help="bring the database to the newest schema")
+    parser.set_defaults(run=migrate)
+    parser = subparsers.add_parser("token", help="issue a token and print its secret once")
+    parser.add_argument("--name", required=True, help="who will use it")
+    scopes = [scope.value for scope in TokenScope]
+    parser.add_argument("--scope", required=True, action="append", choices=scopes, help="may be repeated")
+    parser.add_argument("--region", help="limit it to one region")
+    parser.add_argument("--holder", help="customer tokens: whose loans")
+    parser.set_defaults(run=token)
+    parser = subparsers.add_parser("set", help="store settings, e.g. zone=America/Chicago")
+    parser.add_argument("pairs", nargs="+", metavar="KEY=VALUE")
+    parser.set_defaults(run=change_settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

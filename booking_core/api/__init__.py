@@ -1,0 +1,1 @@
+"""HTTP: routes, tokens, problems; no rule of booking lives here."""

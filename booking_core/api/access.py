@@ -1,0 +1,100 @@
+"""Who may call a route: bearer tokens with scopes, looked up once in a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from booking_core.service.bookings import Asking
+from booking_core.service.core import Caller, Core
+from booking_core.service.tokens import caller_of
+from metrics.contract import Reason, TokenScope
+from metrics.logs import trace_id_var
+
+CACHE_SECONDS: Final = 5.0
+"""How long a revoked token may still pass."""
+CACHE_TOKENS: Final = 10_000
+
+_bearer = HTTPBearer(auto_error=False, description="`python -m booking_core token` issues one")
+
+
+class AccessDeniedError(Exception):
+    """The request may not go on: no valid token, or one without the right."""
+
+    def __init__(self, reason: Reason, needs: str = "") -> None:
+        super().__init__(f"{reason.value}: {needs}")
+        self.reason = reason
+        self.context = {"needs": needs}
+
+
+@dataclass(slots=True)
+class TokenCache:
+    """Callers by secret for a few seconds; one in each process."""
+
+    known: dict[str, tuple[Caller, float]]
+
+    async def caller(self, core: Core, secret: str) -> Caller | None:
+        """Who the secret belongs to, None for an unknown one (which is not cached)."""
+        now = time.monotonic()
+        hit = self.known.get(secret)
+        if hit is not None and hit[1] > now:
+            return hit[0]
+
+        def look_up() -> Caller | None:
+            with core.engine.connect() as connection:
+                return caller_of(connection, secret, core.wall())
+
+        caller = await run_in_threadpool(look_up)
+        if len(self.known) >= CACHE_TOKENS:
+            self.known.clear()
+        if caller is None:
+            self.known.pop(secret, None)
+        else:
+            self.known[secret] = (caller, now + CACHE_SECONDS)
+        return caller
+
+
+def the_core(request: Request) -> Core:
+    """The running core of this process."""
+    core: Core = request.app.state.core
+    return core
+
+
+def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
+    """A dependency: who asks, if their token has one of the scopes.
+
+    Raises AccessDeniedError, which the app answers as unauthenticated (401) or forbidden (403).
+    """
+
+    async def asking(
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Asking:
+        if credentials is None:
+            raise AccessDeniedError(Reason.UNAUTHENTICATED)
+        state = request.app.state
+        caller = await state.tokens.caller(state.core, credentials.credentials)
+        if caller is None:
+            raise AccessDeniedError(Reason.UNAUTHENTICATED)
+        if not caller.scopes & set(scopes):
+            raise AccessDeniedError(Reason.FORBIDDEN, f"scope {' | '.join(sorted(scopes))}")
+        return Asking(caller, trace_id_var.get(), request.scope["state"]["started"])
+
+    return asking
+
+
+TheCore = Annotated[Core, Depends(the_core)]
+Customers = Annotated[Asking, Depends(allow(TokenScope.CUSTOMER, TokenScope.CHANNEL))]
+"""Who may book."""
+Anyone = Annotated[Asking, Depends(allow(*TokenScope))]
+"""Who may look: any valid token."""
+Operators = Annotated[Asking, Depends(allow(TokenScope.OPERATOR))]
+"""Who may steer."""
+Planners = Annotated[Asking, Depends(allow(TokenScope.PLANNER, TokenScope.OPERATOR))]
+"""Who may hand in and apply plans."""

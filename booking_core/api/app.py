@@ -1,0 +1,75 @@
+"""The application: routes, the surrounding middleware, and what lives and dies with the process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
+from starlette.exceptions import HTTPException
+
+from booking_core.api import bookings, calendar, control, operations, plans, quotas
+from booking_core.api.access import AccessDeniedError, TokenCache
+from booking_core.api.middleware import Surroundings
+from booking_core.api.responses import denied, http_fault, unfit
+from booking_core.clock import Clock, utc_now
+from booking_core.collector import DatabaseCollector
+from booking_core.database import make_engine
+from booking_core.pressure import PressureCounter
+from booking_core.service.core import Core
+from booking_core.service.housekeeping import Housekeeper
+from metrics.instruments import Instruments
+
+THREADS: Final = 8
+"""Requests served at the same time by one worker; each may use one database connection."""
+SHED_PER_THREAD: Final = 25
+"""Requests in flight for each thread above which a worker says system_busy at once."""
+
+
+def create_app(
+    engine: Engine | None = None,
+    *,
+    wall: Clock = utc_now,
+    registry: CollectorRegistry | None = None,
+    threads: int = THREADS,
+    housekeeping: bool = True,
+) -> FastAPI:
+    """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = threads
+        own = make_engine(pool_size=threads + 2) if engine is None else engine
+        app.state.core = core = Core(own, Instruments(registry), wall)
+        app.state.tokens = TokenCache({})
+        app.state.database_collector = DatabaseCollector(own)
+        app.state.pressure = PressureCounter(own, wall_clock=wall)
+        app.state.pressure.start()
+        keeper = Housekeeper(core)
+        if housekeeping:
+            keeper.start()
+        yield
+        if housekeeping:
+            keeper.stop()
+        app.state.pressure.stop()
+        if engine is None:
+            own.dispose()
+
+    app = FastAPI(
+        title="Slotcast booking core",
+        version="0.1.0",
+        description="Appointments for early loan repayment. Refusals are problem+json with reason and remedies.",
+        lifespan=lifespan,
+    )
+    for part in (bookings, calendar, quotas, plans, control, operations):
+        app.include_router(part.router)
+    app.add_middleware(Surroundings, shed_above=threads * SHED_PER_THREAD)
+    app.add_exception_handler(AccessDeniedError, denied)
+    app.add_exception_handler(RequestValidationError, unfit)
+    app.add_exception_handler(HTTPException, http_fault)
+    return app

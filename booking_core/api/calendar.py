@@ -1,0 +1,93 @@
+"""The endpoints that are only looked at: branches, calendars, loans, and the bank's clock."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from booking_core.api.access import Anyone, Operators, TheCore
+from booking_core.api.forms import REF
+from booking_core.api.responses import problem_response, refusal_response
+from booking_core.domain import FieldError
+from booking_core.service import calendar as service
+from booking_core.service import clock
+from booking_core.service.bookings import Refusal
+from metrics.contract import Channel, PlanRefusal, Reason
+
+router = APIRouter(prefix="/v1", tags=["calendar"])
+
+RANGE_DAYS: Final = 366
+
+Reference = Annotated[str, Query(pattern=REF, max_length=64)]
+
+
+@router.get("/branches")
+def get_branches(
+    core: TheCore,
+    asking: Anyone,
+    cursor: Annotated[str, Query(max_length=64, pattern=r"^[^\x00]*$")] = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> dict[str, Any]:
+    """Active branches by id."""
+    return service.branches(core, asking, after=cursor, limit=limit)
+
+
+@router.get("/slots")
+def get_slots(
+    request: Request,
+    core: TheCore,
+    asking: Anyone,
+    branch: Reference,
+    first: Annotated[date, Query(alias="from")],
+    last: Annotated[date, Query(alias="to")],
+    loan: Reference | None = None,
+    channel: Channel = Channel.APP,
+) -> JSONResponse:
+    """The branch's slots on the days, each with whether it can be booked, and if not why."""
+    if not 0 <= (last - first).days < RANGE_DAYS:
+        text = f"expected from ≤ to within {RANGE_DAYS} days, got {first} to {last}"
+        error = FieldError("query:to", text, f"起止日期须先后有序且不超过 {RANGE_DAYS} 天")
+        return problem_response(request, Reason.INVALID_FIELD, context={"fields": "to"}, errors=[error])
+    found = service.calendar(core, asking, service.Asked(branch, first, last, loan, channel))
+    if found is None:
+        what = {"what": f"branch {branch}; GET /v1/branches lists them"}
+        return problem_response(request, PlanRefusal.RESOURCE_NOT_FOUND, context=what)
+    return refusal_response(request, found) if isinstance(found, Refusal) else JSONResponse(found)
+
+
+@router.get("/loans/{loan_ref}")
+def get_loan(
+    request: Request, core: TheCore, asking: Anyone, loan_ref: Annotated[str, Path(pattern=REF, max_length=64)]
+) -> JSONResponse:
+    """The loan as imported, with its live booking."""
+    found = service.loan(core, asking, loan_ref)
+    return refusal_response(request, found) if isinstance(found, Refusal) else JSONResponse(found)
+
+
+class ClockForm(BaseModel):
+    """The body of PUT /v1/clock."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    offset_seconds: int = Field(ge=-(10**10), le=10**10, description="business time minus wall time")
+
+
+@router.get("/clock")
+def get_clock(core: TheCore, asking: Anyone) -> dict[str, Any]:  # noqa: ARG001 – any token may look
+    """Business and wall time now."""
+    return clock.read(core)
+
+
+@router.put("/clock")
+def put_clock(request: Request, core: TheCore, asking: Operators, form: ClockForm) -> JSONResponse:
+    """Move business time forward (a demo does; production stays at 0)."""
+    try:
+        return JSONResponse(clock.move(core, asking, form.offset_seconds))
+    except ValueError as fault:
+        error = FieldError("/offset_seconds", str(fault), "须为 900 的倍数，且业务时间只能前移")
+        fields = {"fields": "/offset_seconds"}
+        return problem_response(request, Reason.INVALID_FIELD, context=fields, errors=[error])

@@ -1,0 +1,148 @@
+"""Bodies: what a request may say, and what is wrong with it, field by field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from booking_core.domain import FieldError, Refused, Wish
+from booking_core.service.bookings import Settlement, Told
+from metrics.contract import Channel, Reason
+
+BODY_BYTES: Final = 65_536
+REF: Final = r"^[A-Za-z0-9._:@-]+$"
+"""Characters of a loan, slot, branch or booking reference."""
+
+Ref = Annotated[str, Field(min_length=1, max_length=96, pattern=REF)]
+LoanRef = Annotated[str, Field(min_length=1, max_length=64, pattern=REF)]
+Amount = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=2)]
+Option = Literal["shorten_term", "reduce_instalment", "full"]
+Contact = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+
+
+class BookingForm(BaseModel):
+    """The body of POST /v1/bookings; with amount and option the booking is confirmed at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    loan: LoanRef
+    slot: Ref
+    channel: Channel
+    amount: Amount | None = Field(None, description="CNY")
+    option: Option | None = None
+    contact: Contact | None = None
+
+    def wish(self) -> Wish:
+        """What the customer asks for."""
+        return Wish(
+            loan_ref=self.loan, slot_id=self.slot, channel=self.channel, amount_cny=self.amount,
+            option=self.option, contact=self.contact,
+        )
+
+
+class ConfirmForm(BaseModel):
+    """The body of POST /v1/bookings/{ref}/confirm."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Amount = Field(description="CNY")
+    option: Option
+    contact: Contact | None = None
+
+    def settlement(self) -> Settlement:
+        """What the hold is confirmed with."""
+        return Settlement(self.amount, self.option, self.contact)
+
+
+F = TypeVar("F", bound=BaseModel)
+
+_ZH: Final = {
+    "missing": "缺少该字段",
+    "extra_forbidden": "不认识的字段，请删除",
+    "string_pattern_mismatch": "含有不允许的字符",
+    "string_too_long": "过长",
+    "string_too_short": "不能为空",
+    "enum": "不是可选值",
+    "literal_error": "不是可选值",
+    "greater_than": "必须大于零",
+    "decimal_parsing": "不是数字",
+    "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
+}
+
+
+async def raw_body(request: Request) -> bytes:
+    """The body as sent, cut one byte above the limit (which `parse` then refuses)."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES:
+            return body[: BODY_BYTES + 1]
+    return body
+
+
+def body_schema(form: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI entry of a route that parses this form itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": form.model_json_schema()}}}}
+
+
+def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
+    """The form, or a refusal that names every field; and what could be read of the wish either way."""
+    if len(raw) > BODY_BYTES:
+        return _refuse("", f"body above {BODY_BYTES} bytes", f"请求体超过 {BODY_BYTES} 字节"), Told()
+    try:
+        data = json.loads(raw, parse_float=Decimal, parse_constant=_no_constant)
+    except json.JSONDecodeError as fault:
+        at = f"line {fault.lineno}, column {fault.colno}"
+        text_zh = f"第 {fault.lineno} 行第 {fault.colno} 列不是有效的 JSON"
+        return _refuse("", f"malformed JSON at {at}: {fault.msg}; expected one JSON object", text_zh), Told()
+    except (ValueError, RecursionError) as fault:
+        return _refuse("", f"malformed JSON: {fault}; expected one JSON object in UTF-8", "不是有效的 JSON"), Told()
+    if not isinstance(data, dict):
+        text = f"expected one JSON object, got {type(data).__name__}"
+        return _refuse("", text, "请求体应为一个 JSON 对象"), Told()
+    try:
+        return form.model_validate(data), _told(data)
+    except ValidationError as fault:
+        return field_errors(fault.errors()), _told(data)
+
+
+def field_errors(faults: Sequence[Mapping[str, Any]]) -> Refused:
+    """Pydantic's errors as one refusal: missing_field if all that is wrong is missing fields."""
+    errors = []
+    for fault in faults:
+        loc = [str(part) for part in fault["loc"]]
+        pointer = "/" + "/".join(loc)
+        if loc and loc[0] in ("body", "query", "path", "header"):
+            pointer = ("/" if loc[0] == "body" else f"{loc[0]}:") + "/".join(loc[1:])
+        errors.append(FieldError(pointer, fault["msg"], _ZH.get(fault["type"], f"不符合要求：{fault['msg']}")))
+    only_missing = all(fault["type"] == "missing" for fault in faults)
+    reason = Reason.MISSING_FIELD if only_missing else Reason.INVALID_FIELD
+    fields = ", ".join(dict.fromkeys(e.pointer for e in errors))
+    return Refused(reason, errors=tuple(errors), context={"fields": fields})
+
+
+def _told(data: dict[str, Any]) -> Told:
+    """The references and the channel that are readable, whatever else is wrong."""
+
+    def reference(name: str) -> str | None:
+        value = data.get(name)
+        readable = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable()  # noqa: PLR2004
+        return value if readable else None
+
+    channel = data.get("channel")
+    known = isinstance(channel, str) and channel in set(Channel)
+    return Told(reference("loan"), reference("slot"), Channel(channel) if known else None)
+
+
+def _refuse(pointer: str, message_en: str, message_zh: str) -> Refused:
+    error = FieldError(pointer, message_en, message_zh)
+    return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": pointer or "the body"})
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,201 @@
+"""The one decision of booking: does this wish fit every rule and every limit? Pure: no I/O, no clock.
+
+The same function answers "is it free?" (slots, dry run, remedies) and "take it" (booking under locks).
+Order of judgement, which also chooses the reason that is told first: slot known → loan → slot's
+time → duplicate → amount → capacity. Of several full limits the one that keeps the customer waiting
+longest names the reason (month, week, day, then the slot), and every one is listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from booking_core.domain import (
+    Accepted,
+    FieldError,
+    LoanState,
+    QuotaState,
+    Refused,
+    SlotState,
+    Violation,
+    Wish,
+    next_period_start,
+)
+from metrics.contract import QUOTA_FULL, PeriodKind, Reason, ScopeKind
+
+PERIOD_ORDER: Final = (PeriodKind.MONTH, PeriodKind.WEEK, PeriodKind.DAY)
+SCOPE_ORDER: Final = (ScopeKind.BRANCH, ScopeKind.REGION, ScopeKind.BANK)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the bank's settings say about booking."""
+
+    zone: ZoneInfo
+    min_notice_minutes: int
+    booking_window_days: int
+    hold_seconds: int
+
+
+def decide(
+    wish: Wish,
+    *,
+    slot: SlotState | None,
+    loan: LoanState | None,
+    quotas: Iterable[QuotaState],
+    rules: Rules,
+    business_now: datetime,
+    holder: str | None = None,
+) -> Accepted | Refused:
+    """`Accepted` with what to take, or `Refused` with the first reason and every limit that binds.
+
+    `holder` is the customer that a customer token speaks for; another's loan is "not found" to them.
+    """
+    if slot is None:
+        error = FieldError(
+            "/slot",
+            f"no slot {wish.slot_id!r}; take a slot id from GET /v1/slots",
+            f"没有号源 {wish.slot_id!r}，请使用 GET /v1/slots 返回的编号",
+        )
+        return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "/slot"})
+    if refused := judge_loan(wish, loan, slot, holder):
+        return refused
+    return decide_slot(wish, slot=slot, loan=loan, quotas=quotas, rules=rules, business_now=business_now)
+
+
+def decide_slot(
+    wish: Wish,
+    *,
+    slot: SlotState,
+    quotas: Iterable[QuotaState],
+    rules: Rules,
+    business_now: datetime,
+    loan: LoanState | None = None,
+) -> Accepted | Refused:
+    """`decide` for a calendar looked at without a loan: the slot, its limits, nothing about a loan."""
+    refused = judge_time(slot, rules, business_now)
+    if refused is None and loan is not None:
+        refused = judge_duplicate(loan) or judge_amount(wish.amount_cny, loan)
+    quotas = tuple(quotas)
+    refused = refused or judge_capacity(wish.units, slot, quotas, rules)
+    if refused is not None:
+        return refused
+    return Accepted(
+        slot_id=slot.slot_id,
+        quota_keys=tuple(q.key for q in quotas),
+        units=wish.units,
+        confirm_at_once=wish.amount_cny is not None and wish.option is not None,
+    )
+
+
+def judge_loan(wish: Wish, loan: LoanState | None, slot: SlotState, holder: str | None) -> Refused | None:
+    """Why this loan may not be prepaid on the slot's day by this holder, or None."""
+    context = {"loan": wish.loan_ref}
+    if loan is None or (holder is not None and loan.holder != holder):
+        return Refused(Reason.LOAN_NOT_FOUND, context=context)
+    if loan.status != "active":
+        return Refused(Reason.LOAN_NOT_ELIGIBLE, context={**context, "why": f"status {loan.status}"})
+    if loan.eligible_from is not None and slot.service_day < loan.eligible_from:
+        context |= {"why": f"eligible from {loan.eligible_from}", "eligible_from": str(loan.eligible_from)}
+        return Refused(Reason.LOAN_NOT_ELIGIBLE, context=context)
+    return None
+
+
+def judge_time(slot: SlotState, rules: Rules, business_now: datetime) -> Refused | None:
+    """Why the slot's own time does not allow a booking now, or None."""
+    earliest = business_now + timedelta(minutes=rules.min_notice_minutes)
+    today = business_now.astimezone(rules.zone).date()
+    last_day = today + timedelta(days=rules.booking_window_days)
+    context = {
+        "slot": slot.slot_id,
+        "start": slot.start_utc.astimezone(rules.zone).isoformat(),
+        "earliest": earliest.astimezone(rules.zone).isoformat(timespec="minutes"),
+        "last_day": last_day.isoformat(),
+        "minutes": str(rules.min_notice_minutes),
+    }
+    if slot.closed:
+        return Refused(Reason.SLOT_CLOSED, context=context)
+    if slot.start_utc <= business_now or slot.service_day > last_day:
+        return Refused(Reason.OUTSIDE_BOOKING_WINDOW, context=context)
+    if slot.start_utc < earliest:
+        return Refused(Reason.NOTICE_TOO_SHORT, context=context)
+    return None
+
+
+def judge_duplicate(loan: LoanState) -> Refused | None:
+    """A refusal if the loan already has a live booking, or None."""
+    if loan.live_booking_ref is None:
+        return None
+    return Refused(Reason.DUPLICATE_BOOKING, context={"booking": loan.live_booking_ref})
+
+
+def judge_amount(amount: Decimal | None, loan: LoanState) -> Refused | None:
+    """A refusal if the amount is below the least prepayment or above the payoff, or None."""
+    low, high = min(loan.min_prepayment_cny, loan.payoff_cny), loan.payoff_cny
+    if amount is None or low <= amount <= high:
+        return None
+    error = FieldError(
+        "/amount",
+        f"{amount} is outside {low} to {high} CNY",
+        f"{amount} 不在 {low} 至 {high} 元之间",
+    )
+    context = {"amount": str(amount), "low": str(low), "high": str(high)}
+    return Refused(Reason.AMOUNT_OUT_OF_RANGE, errors=(error,), context=context)
+
+
+def judge_capacity(
+    units: int, slot: SlotState, quotas: Iterable[QuotaState], rules: Rules
+) -> Refused | None:
+    """Every limit that the units would break, longest wait first, or None."""
+    full = sorted(
+        (q for q in quotas if q.used_units + units > q.limit_units),
+        key=lambda q: (PERIOD_ORDER.index(q.key.period_kind), SCOPE_ORDER.index(q.key.scope_kind)),
+    )
+    violations = [
+        Violation(
+            reason=QUOTA_FULL[q.key.period_kind],
+            quota_id=q.key.quota_id,
+            scope_kind=q.key.scope_kind,
+            scope_id=q.key.scope_id,
+            period_kind=q.key.period_kind,
+            period_start=q.start,
+            limit_units=q.limit_units,
+            used_units=q.used_units,
+            next_period_starts=next_period_start(q.key.period_kind, q.start),
+            next_limit_units=q.next_limit_units,
+        )
+        for q in full
+    ]
+    if slot.free_units < units:
+        violations.append(
+            Violation(
+                reason=Reason.SLOT_FULL,
+                quota_id=f"slot:{slot.slot_id}",
+                scope_kind="slot",
+                scope_id=slot.slot_id,
+                period_kind="slot",
+                period_start=slot.service_day,
+                limit_units=slot.capacity_units,
+                used_units=slot.used_units + slot.offered_units,
+            )
+        )
+    if not violations:
+        return None
+    first = violations[0]
+    return Refused(
+        first.reason,
+        violations=tuple(violations),
+        retry_after_seconds=rules.hold_seconds,
+        context={
+            "slot": slot.slot_id,
+            "scope": first.scope_id,
+            "period_start": str(first.period_start),
+            "limit": str(first.limit_units),
+            "used": str(first.used_units),
+        },
+    )

@@ -1,0 +1,203 @@
+"""Filling a bank from files: branches, loans, history, pressure; and opening its slots.
+
+A file is read and judged whole before anything is written: a bad row is told as one line (file, line,
+column, what was expected) and nothing is imported. Importing the same file again changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from booking_core import tables as t
+from booking_core.database import make_engine, write_transaction
+from booking_core.settings import load_settings
+from booking_core.store.rows import put_rows
+from booking_core.tabular import BadInputError, Line, lines
+
+LOAN_STATUSES: Final = ("active", "closed", "blocked")
+QUARTER: Final = timedelta(minutes=15)
+
+__all__ = ["BadInputError", "add_commands"]
+
+
+def import_branches(connection: Connection, path: str) -> str:
+    """What was imported of regions and branches."""
+    regions: dict[str, dict[str, Any]] = {}
+    branches: dict[str, dict[str, Any]] = {}
+    columns = ["branch_id", "region_id", "region_name_en", "region_name_zh", "name_en", "name_zh", "staff_cap_units"]
+    for line in lines(path, columns):
+        branch_id, region_id = line.reference("branch_id"), line.reference("region_id", 32)
+        if branch_id in branches:
+            raise line.bad("branch_id", "each branch once")
+        regions[region_id] = {
+            "region_id": region_id,
+            "name_en": line.text("region_name_en"),
+            "name_zh": line.text("region_name_zh"),
+            "automatic_application": line.flag("automatic_application"),
+        }
+        branches[branch_id] = {
+            "branch_id": branch_id, "region_id": region_id, "name_en": line.text("name_en"),
+            "name_zh": line.text("name_zh"),
+            "staff_cap_units": line.whole("staff_cap_units") if line.has("staff_cap_units") else None,
+            "active": True,
+        }
+    put_rows(connection, t.regions, list(regions.values()))
+    put_rows(connection, t.branches, list(branches.values()))
+    return f"{len(branches)} branches in {len(regions)} regions"
+
+
+def import_loans(connection: Connection, path: str) -> str:
+    """What was imported of loans."""
+    known = _branch_ids(connection)
+    loans: dict[str, dict[str, Any]] = {}
+    columns = ["loan_ref", "holder", "branch_id", "status", "payoff_cny", "min_prepayment_cny"]
+    for line in lines(path, columns):
+        loan_ref = line.reference("loan_ref")
+        if loan_ref in loans:
+            raise line.bad("loan_ref", "each loan once")
+        loans[loan_ref] = {
+            "loan_ref": loan_ref, "holder": line.reference("holder"),
+            "branch_id": _known_branch(line, "branch_id", known),
+            "status": line.one_of("status", LOAN_STATUSES),
+            "payoff_cny": line.money("payoff_cny"),
+            "min_prepayment_cny": line.money("min_prepayment_cny"),
+            "eligible_from": line.moment("eligible_from").date() if line.has("eligible_from") else None,
+        }
+    put_rows(connection, t.loans, list(loans.values()))
+    return f"{len(loans)} loans"
+
+
+def import_history(connection: Connection, path: str, source: str, *, synthetic: bool) -> str:
+    """What was imported of demand: rows within a day (hours, say) add up to the day."""
+    known = _branch_ids(connection)
+    units: dict[tuple[str, date], float] = {}
+    seen: set[tuple[str, datetime]] = set()
+    for line in lines(path, ["unique_id", "ds", "y"]):
+        branch_id, moment, y = _known_branch(line, "unique_id", known), line.moment("ds"), line.number("y")
+        if (branch_id, moment) in seen:
+            raise line.bad("ds", f"each time once for {branch_id}")
+        seen.add((branch_id, moment))
+        units[branch_id, moment.date()] = units.get((branch_id, moment.date()), 0.0) + y
+    rows = [
+        {"branch_id": branch_id, "day": day, "source": source, "units": total, "synthetic": synthetic}
+        for (branch_id, day), total in units.items()
+    ]
+    put_rows(connection, t.demand_history, rows)
+    return f"{len(rows)} branch days of demand from {source}"
+
+
+def import_pressure(connection: Connection, path: str, source: str, *, synthetic: bool) -> str:
+    """What was imported of pressure, by business quarter-hour."""
+    rows: dict[datetime, dict[str, Any]] = {}
+    for line in lines(path, ["starts_utc", "requests", "busy_seconds"]):
+        starts = line.moment("starts_utc")
+        if starts.tzinfo is None or (starts - datetime(2000, 1, 1, tzinfo=UTC)) % QUARTER:
+            raise line.bad("starts_utc", "the start of a quarter-hour with its offset, as 2016-07-28T13:00:00Z")
+        starts = starts.astimezone(UTC)
+        if starts in rows:
+            raise line.bad("starts_utc", "each quarter-hour once")
+        rows[starts] = {
+            "minute_utc": starts, "business_utc": starts, "source": f"import:{source}"[:64],
+            "requests": line.whole("requests"), "refused": 0, "failed": 0,
+            "busy_seconds": line.number("busy_seconds"), "synthetic": synthetic,
+        }
+    put_rows(connection, t.pressure_minutes, list(rows.values()))
+    return f"{len(rows)} quarter-hours of pressure from {source}"
+
+
+def open_slots(
+    connection: Connection, first: date, last: date, *, opens: time, last_start: time, minutes: int,
+    capacity_per_slot: int | None,
+) -> str:
+    """What was opened: slots of every active branch and day; a slot that exists stays as it is.
+
+    Without a capacity each slot gets its share of the branch's staff cap, rounded up. Raises ValueError
+    for days or times out of order, and for a branch whose staff cap is unknown.
+    """
+    step = timedelta(minutes=minutes)
+    if first > last or opens > last_start or minutes < 1:
+        raise ValueError(f"expected --from ≤ --to, --first ≤ --last, --minutes ≥ 1; got {first} to {last}")
+    span = datetime.combine(first, last_start) - datetime.combine(first, opens)
+    starts = [(datetime.combine(first, opens) + n * step).time() for n in range(span // step + 1)]
+    zone = load_settings(connection).tzinfo()
+    b = t.branches.c
+    rows = []
+    for branch in connection.execute(select(b.branch_id, b.region_id, b.staff_cap_units).where(b.active)):
+        if capacity_per_slot is None and branch.staff_cap_units is None:
+            raise ValueError(f"branch {branch.branch_id} has no staff_cap_units; give --capacity-per-slot")
+        share = math.ceil((branch.staff_cap_units or 0) / len(starts))
+        for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+            for start in starts:
+                start_utc = datetime.combine(day, start, zone).astimezone(UTC)
+                rows.append(
+                    {
+                        "slot_id": f"{branch.branch_id}-{day.isoformat()}-{start:%H%M}",
+                        "branch_id": branch.branch_id, "region_id": branch.region_id, "service_day": day,
+                        "start_utc": start_utc, "end_utc": start_utc + step,
+                        "capacity_units": share if capacity_per_slot is None else capacity_per_slot,
+                        "used_units": 0, "offered_units": 0, "closed": False,
+                    }
+                )
+    put_rows(connection, t.slots, rows, replace=False)
+    return f"{len(rows)} slots from {first} to {last}"
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the import commands and open-slots to the commands of booking_core."""
+    plain: dict[str, Callable[[Connection, str], str]] = {"branches": import_branches, "loans": import_loans}
+    for name, load in plain.items():
+        parser = subparsers.add_parser(f"import-{name}", help=f"import {name} from a file")
+        parser.add_argument("--input", required=True, metavar="FILE", help="CSV (also .gz) or Parquet")
+        parser.set_defaults(run=_runner(lambda c, a, load=load: load(c, a.input)))  # type: ignore[misc]
+    sourced = {"history": import_history, "pressure": import_pressure}
+    for name, load_from in sourced.items():
+        parser = subparsers.add_parser(f"import-{name}", help=f"import {name} from a file")
+        parser.add_argument("--input", required=True, metavar="FILE", help="CSV (also .gz) or Parquet")
+        parser.add_argument("--source", required=True, help="what to call where it comes from")
+        parser.add_argument("--synthetic", action="store_true", help="mark it as made, not observed")
+        parser.set_defaults(
+            run=_runner(lambda c, a, load=load_from: load(c, a.input, a.source, synthetic=a.synthetic))  # type: ignore[misc]
+        )
+    parser = subparsers.add_parser("open-slots", help="open slots of every branch on a range of days")
+    parser.add_argument("--from", required=True, dest="first_day", type=date.fromisoformat, metavar="DAY")
+    parser.add_argument("--to", required=True, dest="last_day", type=date.fromisoformat, metavar="DAY")
+    parser.add_argument("--first", default="08:00", type=time.fromisoformat, help="start of the first slot (08:00)")
+    parser.add_argument("--last", default="17:30", type=time.fromisoformat, help="start of the last slot (17:30)")
+    parser.add_argument("--minutes", type=int, default=30, help="length of a slot (30)")
+    parser.add_argument("--capacity-per-slot", type=int, metavar="N", help="(the slot's share of the staff cap)")
+    parser.set_defaults(
+        run=_runner(
+            lambda c, a: open_slots(
+                c, a.first_day, a.last_day, opens=a.first, last_start=a.last, minutes=a.minutes,
+                capacity_per_slot=a.capacity_per_slot,
+            )
+        )
+    )
+
+
+def _runner(load: Callable[[Connection, argparse.Namespace], str]) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        engine = make_engine()
+        with write_transaction(engine) as connection:
+            done = load(connection, arguments)
+        print(f"stored: {done}")
+        return 0
+
+    return run
+
+
+def _branch_ids(connection: Connection) -> set[str]:
+    return set(connection.scalars(select(t.branches.c.branch_id)))
+
+
+def _known_branch(line: Line, column: str, known: set[str]) -> str:
+    value = line.text(column)
+    if value not in known:
+        raise line.bad(column, "a branch of this bank (import-branches comes first)")
+    return value

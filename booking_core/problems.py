@@ -1,0 +1,94 @@
+"""Refusals as RFC 9457 problems: one dict for every refusal, whoever refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from booking_core.domain import FieldError, Refused, Violation
+from booking_core.messages import text_of
+from metrics.contract import Cause, PlanRefusal, Reason
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[dict[Reason | PlanRefusal, int]] = {
+    Reason.INVALID_FIELD: 400,
+    Reason.MISSING_FIELD: 400,
+    Reason.AMOUNT_OUT_OF_RANGE: 422,
+    Reason.LOAN_NOT_FOUND: 404,
+    Reason.LOAN_NOT_ELIGIBLE: 422,
+    Reason.NOTICE_TOO_SHORT: 422,
+    Reason.OUTSIDE_BOOKING_WINDOW: 422,
+    Reason.SYSTEM_BUSY: 503,
+    Reason.TIMEOUT: 504,
+    Reason.DEPENDENCY_DOWN: 503,
+    Reason.INTERNAL_ERROR: 500,
+    Reason.UNAUTHENTICATED: 401,
+    Reason.FORBIDDEN: 403,
+    Reason.RATE_LIMITED: 429,
+    PlanRefusal.PLAN_NOT_FOUND: 404,
+    PlanRefusal.QUOTA_NOT_FOUND: 404,
+    PlanRefusal.RESOURCE_NOT_FOUND: 404,
+}
+"""HTTP status of a reason; 409 (the state of things is against it) for those not named."""
+
+RETRYABLE: Final = frozenset({Cause.CAPACITY, Cause.SYSTEM})
+"""Causes under which the very same request may succeed later."""
+
+
+def problem(
+    reason: Reason | PlanRefusal,
+    *,
+    language: str,
+    trace_id: str,
+    context: Mapping[str, str] | None = None,
+    violations: Sequence[Violation] = (),
+    errors: Sequence[FieldError] = (),
+    remedies: Sequence[Mapping[str, Any]] = (),
+    retry_after_seconds: int | None = None,
+) -> dict[str, Any]:
+    """The body of a problem in the language ("en" or "zh")."""
+    cause = reason.cause.value if isinstance(reason, Reason) else "plan"
+    retryable = (isinstance(reason, Reason) and reason.cause in RETRYABLE) or reason is Reason.RATE_LIMITED
+    told = {"retry_after": str(retry_after_seconds), **(context or {})}
+    title, detail = text_of(reason, language, told)
+    return {
+        "type": f"urn:slotcast:problem:{reason.value}",
+        "title": title,
+        "status": STATUS.get(reason, 409),
+        "detail": detail,
+        "reason": reason.value,
+        "cause": cause,
+        "retryable": retryable,
+        "retry_after": retry_after_seconds if retryable else None,
+        "violations": violation_rows(violations),
+        "errors": [
+            {"pointer": e.pointer, "message": e.message_zh if language == "zh" else e.message_en}
+            for e in errors
+        ],
+        "remedies": list(remedies),
+        "trace_id": trace_id,
+    }
+
+
+def problem_of(
+    refused: Refused, *, language: str, trace_id: str, remedies: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The body of a problem that tells a refused booking."""
+    return problem(
+        refused.reason, language=language, trace_id=trace_id, context=refused.context,
+        violations=refused.violations, errors=refused.errors, remedies=remedies,
+        retry_after_seconds=refused.retry_after_seconds,
+    )
+
+
+def violation_rows(violations: Sequence[Violation]) -> list[dict[str, Any]]:
+    """The violations as JSON: days as ISO dates."""
+    rows = []
+    for violation in violations:
+        row = asdict(violation)
+        for name in ("period_start", "next_period_starts"):
+            row[name] = row[name] and row[name].isoformat()
+        rows.append(row)
+    return rows

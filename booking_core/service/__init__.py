@@ -1,0 +1,1 @@
+"""What the booking core does, one capability a file; no HTTP here."""

@@ -1,0 +1,83 @@
+"""What time does to bookings: holds expire, idle episodes close, old keys are forgotten.
+
+Every worker sweeps; each change re-reads what it changes under its locks, so several sweeps at once
+do no more than one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from booking_core.service.bookings import moment, release
+from booking_core.service.core import Core
+from booking_core.store import attempts, bookings, slots
+
+SWEEP_SECONDS: Final = 3.0
+KEY_DAYS: Final = 7
+"""How long a repeated Idempotency-Key is recognised."""
+ACTOR: Final = "housekeeping"
+
+log = logging.getLogger(__name__)
+
+
+def sweep(core: Core) -> int:
+    """How many holds expired; idle episodes are closed and old keys forgotten on the way."""
+    with core.engine.connect() as connection:
+        due = bookings.expired_holds(connection, core.wall())
+    expired = sum(core.retried(lambda ref=ref: _expire(core, ref)) for ref in due)  # type: ignore[misc]
+    with core.engine.connect() as connection:
+        now = moment(core, connection)
+        idle_days = now.settings.idle_days
+        idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
+        stale = bookings.any_key(connection, now.wall - timedelta(days=KEY_DAYS))
+    if idle or stale:
+        with core.transaction() as connection:
+            attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)
+            bookings.forget_keys(connection, now.wall - timedelta(days=KEY_DAYS))
+    return expired
+
+
+class Housekeeper:
+    """A thread that sweeps every few seconds until stopped; a fault is logged and the next sweep tries again."""
+
+    def __init__(self, core: Core, every_seconds: float = SWEEP_SECONDS) -> None:
+        self._core = core
+        self._every = every_seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the sweep under way."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                sweep(self._core)
+            except (SQLAlchemyError, OSError):
+                log.warning("the sweep failed and is tried again in %s s", self._every, exc_info=True)
+
+
+def _expire(core: Core, booking_ref: str) -> bool:
+    """Whether the hold was over and was given back by this call."""
+    with core.transaction() as connection:
+        seen = bookings.read_booking(connection, booking_ref)
+        slot = slots.lock_slot(connection, seen.slot_id) if seen else None
+        booking = bookings.read_booking(connection, booking_ref, lock=True)
+        now = core.wall()
+        if slot is None or booking is None or booking.status != "held":
+            return False
+        if booking.held_until_utc is None or booking.held_until_utc > now:
+            return False
+        release(connection, booking, slot, "expired", now, ACTOR)
+        return True

@@ -1,0 +1,125 @@
+"""`python -m booking_core serve`: gunicorn with asgi workers that can be resized while they run.
+
+Everything of one instance (pidfile, control socket, metric files) lies in SLOTCAST_RUN_DIR, so two
+instances on a machine never meet. Workers import nothing anew: the master has the modules, each worker
+makes its own engine and instruments after the fork.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from prometheus_client import multiprocess, values
+from prometheus_client.mmap_dict import MmapedDict
+
+from booking_core.api.app import create_app
+from metrics.logs import configure_logs
+
+CONTROL_SOCKET: Final = "gunicorn.ctl"
+PIDFILE: Final = "gunicorn.pid"
+METRICS_FOLDER: Final = "prometheus"
+GRACEFUL_SECONDS: Final = 30
+
+log = logging.getLogger(__name__)
+
+
+def run_dir() -> Path:
+    """The folder of this instance's files, made if absent (SLOTCAST_RUN_DIR, default var/run)."""
+    folder = Path(os.environ.get("SLOTCAST_RUN_DIR", "var/run")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def options(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Gunicorn's settings for these arguments."""
+    return {
+        "bind": f"{arguments.host}:{arguments.port}",
+        "workers": arguments.workers,
+        "worker_class": "asgi",
+        "asgi_lifespan": "on",
+        "pidfile": str(folder / PIDFILE),
+        "control_socket": str(folder / CONTROL_SOCKET),
+        "control_socket_mode": 0o600,
+        "graceful_timeout": GRACEFUL_SECONDS,
+        "timeout": 60,
+        "keepalive": 5,
+        "proc_name": "slotcast-api",
+        "child_exit": compact_metrics,
+        "logger_class": JsonLogger,
+        "loglevel": arguments.log_level,
+    }
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """The exit code of a server that ran until it was stopped."""
+    folder = run_dir()
+    metrics_folder = folder / METRICS_FOLDER
+    shutil.rmtree(metrics_folder, ignore_errors=True)
+    metrics_folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
+    values.ValueClass = values.get_value_class()  # it had looked at the environment when it was imported
+    configure_logs(arguments.log_level)
+    _Server(options(arguments, folder), arguments.threads).run()
+    return 0
+
+
+def compact_metrics(_arbiter: Any, worker: Any) -> None:
+    """Fold a dead worker's counters into the files of pid 0, or resizing would leave files without end."""
+    multiprocess.mark_process_dead(worker.pid)
+    folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+    for dead in folder.glob(f"*_{worker.pid}.db"):
+        kept, folded = dead.with_name(f"{dead.stem.rsplit('_', 1)[0]}_0.db"), dead.with_suffix(".folding")
+        if kept.exists():
+            shutil.copy(kept, folded)
+        target = MmapedDict(str(folded))
+        for key, value, stamp, _ in MmapedDict.read_all_values_from_file(str(dead)):
+            before, _ = target.read_value(key)
+            target.write_value(key, before + value, stamp)
+        target.close()
+        folded.replace(kept)
+        dead.unlink()
+
+
+class JsonLogger(Logger):  # type: ignore[misc]
+    """Gunicorn's logger without handlers of its own: its lines go through ours."""
+
+    def setup(self, cfg: Any) -> None:
+        """Leave the handlers to the root logger."""
+        super().setup(cfg)
+        for logger in (self.error_log, self.access_log):
+            logger.handlers.clear()
+            logger.propagate = True
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """Gunicorn with its settings from here instead of the command line."""
+
+    def __init__(self, settings: dict[str, Any], threads: int) -> None:
+        self._settings = settings
+        self._threads = threads
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        return create_app(threads=self._threads)
+
+
+def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `serve` to the commands of booking_core."""
+    parser = subparsers.add_parser("serve", help="serve the booking API")
+    parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="(8080)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes at the start (1)")
+    parser.add_argument("--threads", type=int, default=8, metavar="N", help="requests at once in a worker (8)")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.set_defaults(run=serve)

@@ -1,0 +1,120 @@
+"""Slots and loans as domain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, update
+
+from booking_core import tables as t
+from booking_core.domain import LoanState, SlotState
+from booking_core.store import locking
+
+LIVE = ("held", "confirmed", "checked_in")
+"""A booking in one of these keeps its loan from another."""
+
+
+def lock_slot(connection: Connection, slot_id: str) -> SlotState | None:
+    """The slot, locked: the first lock of every transaction that takes or frees units."""
+    row = connection.execute(locking.lock_clause(_slots().where(t.slots.c.slot_id == slot_id))).first()
+    return _slot(row) if row else None
+
+
+def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
+    """The slot as committed, without a lock."""
+    row = connection.execute(_slots().where(t.slots.c.slot_id == slot_id)).first()
+    return _slot(row) if row else None
+
+
+def branch_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
+    """The branch's slots on the days from first to last, in order of time."""
+    day = t.slots.c.service_day
+    statement = _slots().where(t.slots.c.branch_id == branch_id, day.between(first, last))
+    return [_slot(row) for row in connection.execute(statement.order_by(t.slots.c.start_utc))]
+
+
+def first_free_slots(
+    connection: Connection,
+    *,
+    first: date,
+    last: date,
+    branch_id: str | None = None,
+    region_id: str | None = None,
+    limit: int = 60,
+) -> list[SlotState]:
+    """The earliest open slot with room of each branch and day, at most `limit`: candidates, not promises."""
+    s = t.slots.c
+    room = [
+        s.service_day.between(first, last),
+        s.closed.is_(False),
+        s.used_units + s.offered_units < s.capacity_units,
+    ]
+    if branch_id is not None:
+        room.append(s.branch_id == branch_id)
+    if region_id is not None:
+        room.append(s.region_id == region_id)
+    earliest = (
+        select(s.branch_id, func.min(s.start_utc).label("start_utc"))
+        .where(*room)
+        .group_by(s.branch_id, s.service_day)
+        .order_by("start_utc")
+        .limit(limit)
+        .subquery()
+    )
+    joined = (s.branch_id == earliest.c.branch_id) & (s.start_utc == earliest.c.start_utc)
+    statement = _slots().join(earliest, joined).where(*room).order_by(s.start_utc, s.slot_id)
+    return [_slot(row) for row in connection.execute(statement)]
+
+
+def add_slot_units(connection: Connection, slot_id: str, units: int) -> None:
+    """Take units of a locked slot, or give them back (negative)."""
+    used = t.slots.c.used_units + units
+    connection.execute(update(t.slots).where(t.slots.c.slot_id == slot_id).values(used_units=used))
+
+
+def read_loan(connection: Connection, loan_ref: str) -> LoanState | None:
+    """The loan with its live booking, if it has one."""
+    joined = (t.bookings.c.loan_ref == t.loans.c.loan_ref) & t.bookings.c.status.in_(LIVE)
+    statement = (
+        select(t.loans, t.bookings.c.booking_ref)
+        .outerjoin(t.bookings, joined)
+        .where(t.loans.c.loan_ref == loan_ref)
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        return None
+    return LoanState(
+        loan_ref=row.loan_ref,
+        holder=row.holder,
+        branch_id=row.branch_id,
+        status=row.status,
+        payoff_cny=row.payoff_cny,
+        min_prepayment_cny=row.min_prepayment_cny,
+        eligible_from=row.eligible_from,
+        live_booking_ref=row.booking_ref,
+    )
+
+
+def region_of(connection: Connection, branch_id: str) -> str | None:
+    """The region of the branch, None for an unknown branch."""
+    statement = select(t.branches.c.region_id).where(t.branches.c.branch_id == branch_id)
+    return connection.scalar(statement)
+
+
+def branches(connection: Connection, *, region_id: str | None, after: str, limit: int) -> Sequence[Row[Any]]:
+    """Active branches by id after the cursor."""
+    b = t.branches.c
+    statement = select(b.branch_id, b.region_id, b.name_en, b.name_zh).where(b.active, b.branch_id > after)
+    if region_id is not None:
+        statement = statement.where(b.region_id == region_id)
+    return connection.execute(statement.order_by(b.branch_id).limit(limit)).all()
+
+
+def _slots() -> Select[Any]:
+    return select(t.slots)
+
+
+def _slot(row: Row[Any]) -> SlotState:
+    return SlotState(**row._mapping)  # noqa: SLF001 – _mapping is SQLAlchemy's public name for it
