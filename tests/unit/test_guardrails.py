@@ -1,0 +1,149 @@
+"""Guardrails, vetoes and the guard band, rule by rule."""
+
+from __future__ import annotations
+
+import pytest
+
+from forecasting.decisions.guardrails import (
+    Band,
+    Guardrail,
+    LimitInputs,
+    Veto,
+    band_verdict,
+    guard_limit,
+    guard_workers,
+    run_verdict,
+    series_verdict,
+)
+from forecasting.decisions.policy import Policy, policy_from
+
+POLICY = Policy(max_step_up_ratio=2.0, max_step_down_ratio=0.5, min_step_units=2, floor_units=3)
+
+
+def limits(old: int | None = 20, used: int = 0, staff: int | None = None) -> LimitInputs:
+    return LimitInputs(old_units=old, used_units=used, staff_cap_units=staff)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "inputs", "value", "reason"),
+    [
+        (24.2, limits(), 25, None),
+        (25.0, limits(), 25, None),
+        (40.0, limits(), 40, None),
+        (40.1, limits(), 40, Guardrail.MAX_STEP_UP),
+        (9.0, limits(), 10, Guardrail.MAX_STEP_DOWN),
+        (1.0, limits(old=4), 3, Guardrail.FLOOR),
+        (1000.0, limits(old=None), 1000, None),
+        (30.0, limits(staff=26), 26, Guardrail.STAFF_CAP),
+        (30.0, limits(staff=26, used=28), 28, Guardrail.NEVER_BELOW_USED),
+        (0.0, limits(old=0), 3, Guardrail.FLOOR),
+        (2.0, limits(old=0, staff=0), 0, Guardrail.STAFF_CAP),
+        (3.0, limits(old=1), 3, None),
+    ],
+)
+def test_the_last_rule_that_binds_names_the_limit(
+    proposed: float, inputs: LimitInputs, value: int, reason: Guardrail | None
+) -> None:
+    """A proposal becomes the least whole limit that covers it, unless a rule binds, which is then named."""
+    guarded, bound = guard_limit(proposed, inputs, POLICY)
+    assert (guarded.value, guarded.reason) == (value, reason)
+    assert (bound[-1] if bound else None) == reason
+    assert bool(guarded.condition) == (reason is not None)
+
+
+def test_every_rule_that_bound_is_told() -> None:
+    """A proposal that runs into three rules tells all three, in order."""
+    _, bound = guard_limit(100.0, limits(staff=30, used=35), POLICY)
+    assert bound == [Guardrail.MAX_STEP_UP, Guardrail.STAFF_CAP, Guardrail.NEVER_BELOW_USED]
+
+
+def test_a_condition_says_the_rule_in_numbers() -> None:
+    """The condition of a bound step names what was asked, from what, and what was allowed."""
+    guarded, _ = guard_limit(90.0, limits(), POLICY)
+    assert guarded.condition == "90 is more than 2 × 20: at most 40"
+
+
+@pytest.mark.parametrize(
+    ("needed", "value", "reason"),
+    [(0, 1, Guardrail.MIN_WORKERS), (3, 3, None), (9, 4, Guardrail.MAX_WORKERS)],
+)
+def test_workers_stay_between_minimum_and_maximum(needed: int, value: int, reason: Guardrail | None) -> None:
+    """A worker need outside the bounds is moved to the nearer one, which is named."""
+    guarded = guard_workers(needed, Policy(max_workers=4))
+    assert (guarded.value, guarded.reason) == (value, reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"age_days": 4}, Veto.STALE),
+        ({"observations": 55}, Veto.SHORT),
+        ({"wql_champion": 0.21}, Veto.WORSE_THAN_WEEKS8),
+        ({"wql_champion": float("nan")}, None),
+        ({"wql_champion": None, "wql_weeks8": None, "coverage80": None}, None),
+        ({"coverage80": 0.5}, Veto.COVERAGE_OFF),
+        ({"coverage80": 1.0}, None),
+    ],
+)
+def test_an_unfit_series_is_vetoed_by_name(changes: dict[str, float | None], reason: Veto | None) -> None:
+    """Each way of being unfit has its own veto; what was never measured vetoes nothing."""
+    fit = {"age_days": 0, "observations": 56, "wql_champion": 0.2, "wql_weeks8": 0.2, "coverage80": 0.8}
+    verdict = series_verdict(**(fit | changes), policy=Policy())  # type: ignore[arg-type]
+    assert (verdict.reason, verdict.fit) == (reason, reason is None)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "series", "age", "reason"),
+    [(0, 0, None, Veto.SHORT), (0, 4, 4, Veto.STALE), (2, 4, 0, None), (3, 4, 0, Veto.MOSTLY_UNFIT)],
+)
+def test_a_run_is_vetoed_as_a_whole(unfit: int, series: int, age: int | None, reason: Veto | None) -> None:
+    """A run without demand, with old demand, or with most of its series unfit plans nothing."""
+    assert run_verdict(unfit, series, age, Policy()).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("new", "clipped", "reason"),
+    [
+        (200, 0, None),
+        (201, 0, Band.TOTAL_UP),
+        (50, 0, None),
+        (49, 0, Band.TOTAL_DOWN),
+        (150, 7, None),
+        (150, 8, Band.CLIPPED),
+    ],
+)
+def test_a_plan_outside_the_band_says_why(new: int, clipped: int, reason: Band | None) -> None:
+    """More than doubling, less than halving, or running into the step limit too often waits for a person."""
+    verdict = band_verdict(100, new, clipped, 28, Policy())
+    assert (verdict.reason, verdict.fit) == (reason, reason is None)
+
+
+def test_an_empty_plan_lies_inside_the_band() -> None:
+    """No day items at all need nobody's approval."""
+    assert band_verdict(0, 0, 0, 0, Policy()).fit
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"service_levle": 0.9}, "unknown field"),
+        ({"service_level": "high"}, "expected float"),
+        ({"service_level": 1.5}, "service_level 1.5"),
+        ({"max_step_up_ratio": 0.5}, "max_step_up_ratio 0.5"),
+        ({"min_workers": 5, "max_workers": 4}, "max_workers 4"),
+        ({"frozen_days": ["tomorrow"]}, "frozen_days"),
+        ({"floor_units": True}, "expected int"),
+    ],
+)
+def test_a_bad_policy_is_refused_by_field(stored: dict[str, object], message: str) -> None:
+    """A stored policy that cannot be meant is refused with the field and what was expected."""
+    with pytest.raises(ValueError, match=message):
+        policy_from(stored)
+
+
+def test_a_policy_survives_its_record() -> None:
+    """What is written into a plan reads back as the same policy."""
+    policy = Policy(frozen_days=("2026-10-01",), max_step_up_ratio=4.0)
+    assert policy_from(policy.as_record()) == policy
+    assert policy_from({"max_step_up_ratio": 4}).max_step_up_ratio == 4.0

@@ -1,0 +1,207 @@
+"""Quota proposals and plans: quantiles of sums, what is kept, and the guard band in a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from forecasting.decisions.guardrails import Veto
+from forecasting.decisions.plan import quota_plan
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import (
+    BranchForecast,
+    LimitState,
+    QuotaProposal,
+    RegionState,
+    propose_quotas,
+)
+from forecasting.frames import SamplePaths
+
+THURSDAY = date(2016, 7, 28)
+FRIDAY = date(2016, 7, 29)
+MONDAY = date(2016, 7, 25)
+
+
+def day_limit(day: date = FRIDAY, *, branch: str = "a", limit: int = 20, used: int = 0) -> LimitState:
+    return LimitState("branch", branch, "day", day, limit, used)
+
+
+def forecast(values: np.ndarray | Sequence[Sequence[float]], model: str = "prophet") -> BranchForecast:
+    return BranchForecast(model, SamplePaths(FRIDAY, np.asarray(values, dtype=float)))
+
+
+def noisy(seed: int, days: int = 40, mean: float = 20.0) -> BranchForecast:
+    return forecast(np.random.default_rng(seed).poisson(mean, (200, days)))
+
+
+def state(
+    limits: Sequence[LimitState], forecasts: dict[str, BranchForecast], **changes: object
+) -> RegionState:
+    values: dict[str, object] = {
+        "period": THURSDAY,
+        "branches": ("a", "b"),
+        "limits": limits,
+        "forecasts": forecasts,
+        "used": {},
+        "staff_caps": {"a": None, "b": None},
+    }
+    return RegionState(**(values | changes))  # type: ignore[arg-type]
+
+
+def only(proposals: list[QuotaProposal]) -> QuotaProposal:
+    assert len(proposals) == 1
+    return proposals[0]
+
+
+def test_a_day_quota_is_the_service_level_quantile() -> None:
+    """The proposal for a day is the policy's quantile of that day's sample paths."""
+    made = noisy(1)
+    proposal = only(propose_quotas(state([day_limit()], {"a": made}), Policy(service_level=0.8)))
+    assert proposal.proposed == pytest.approx(np.quantile(made.paths.values[:, 0], 0.8))
+    assert (proposal.quantile, proposal.model) == (0.8, "prophet")
+
+
+def test_a_week_is_used_units_plus_the_quantile_of_summed_paths() -> None:
+    """Days up to the period count as used, the others by their summed paths, not summed quantiles."""
+    made = noisy(2)
+    week = LimitState("branch", "a", "week", MONDAY, 100, 60)
+    used = {("a", MONDAY): 11, ("a", THURSDAY): 7, ("b", MONDAY): 99}
+    proposal = only(propose_quotas(state([week], {"a": made}, used=used), Policy()))
+    assert proposal.proposed == pytest.approx(18 + np.quantile(made.paths.values[:, :3].sum(axis=1), 0.9))
+    summed_quantiles = np.quantile(made.paths.values[:, :3], 0.9, axis=0).sum()
+    assert proposal.proposed < 18 + summed_quantiles
+
+
+def test_opposite_branches_need_less_together_than_apart() -> None:
+    """A region limit comes from paths summed over its branches, so what moves between them adds nothing."""
+    ups = np.tile(np.array([[10.0], [30.0]]), (50, 5))
+    region = LimitState("region", "north", "day", FRIDAY, 30, 0)
+    proposal = only(propose_quotas(state([region], {"a": forecast(ups), "b": forecast(40 - ups)}), Policy()))
+    assert proposal.proposed == pytest.approx(40.0)
+
+
+def test_a_month_ends_where_the_calendar_says() -> None:
+    """A month's limit counts every day that remains of it, December's too."""
+    month = LimitState("branch", "a", "month", date(2016, 12, 1), 100, 0)
+    ones = BranchForecast("weeks8", SamplePaths(date(2016, 12, 16), np.ones((10, 60))))
+    proposal = only(propose_quotas(state([month], {"a": ones}, period=date(2016, 12, 15)), Policy()))
+    assert proposal.proposed == pytest.approx(16.0)
+
+
+def test_a_limit_without_a_forecast_is_kept() -> None:
+    """A branch without forecast keeps its quotas, and so does its region: half a sum is no sum."""
+    region = LimitState("region", "north", "day", FRIDAY, 30, 0)
+    proposals = propose_quotas(state([day_limit(branch="b"), region], {"a": noisy(3)}), Policy())
+    assert [(p.proposed, p.keep_reason) for p in proposals] == [(None, "short"), (None, "short")]
+
+
+def test_a_week_that_ends_beyond_the_forecast_is_kept() -> None:
+    """A limit whose days are not all forecast is left alone."""
+    week = LimitState("branch", "a", "week", MONDAY + timedelta(days=7), 100, 0)
+    assert only(propose_quotas(state([week], {"a": noisy(4, days=5)}), Policy())).proposed is None
+
+
+def test_a_frozen_day_is_kept_by_name() -> None:
+    """A day that policy freezes is not planned, whatever its forecast."""
+    proposal = only(
+        propose_quotas(state([day_limit()], {"a": noisy(5)}), Policy(frozen_days=("2016-07-29",)))
+    )
+    assert (proposal.proposed, proposal.keep_reason) == (None, "frozen")
+
+
+def test_days_outside_the_plan_are_not_proposed() -> None:
+    """The plan begins on the day after the period and ends with plan_days."""
+    limits = [day_limit(THURSDAY), day_limit(FRIDAY), day_limit(FRIDAY + timedelta(days=1))]
+    proposals = propose_quotas(state(limits, {"a": noisy(6)}), Policy(plan_days=1))
+    assert [p.period_start for p in proposals] == ["2016-07-29"]
+
+
+def test_staff_caps_grow_with_the_days() -> None:
+    """A week's staff cap is what was used plus what the staff can serve on the days that remain."""
+    week = LimitState("branch", "a", "week", MONDAY, 100, 0)
+    found = state([week], {"a": noisy(7)}, used={("a", MONDAY): 4}, staff_caps={"a": 25, "b": None})
+    assert only(propose_quotas(found, Policy())).staff_cap_units == 4 + 3 * 25
+
+
+def plan(
+    proposals: Sequence[QuotaProposal], *, veto: str | None = None, policy: Policy | None = None
+) -> dict:
+    return quota_plan(
+        period="2016-07-28",
+        region="north",
+        run_id="demand-2016-07-28",
+        proposals=proposals,
+        veto=veto,
+        condition="why" if veto else "",
+        policy=policy or Policy(),
+    )
+
+
+def days_of(paths: np.ndarray, *, limit: int = 20, days: int = 28) -> list[QuotaProposal]:
+    limits = [day_limit(FRIDAY + timedelta(days=n), limit=limit) for n in range(days)]
+    return propose_quotas(state(limits, {"a": forecast(paths)}), Policy())
+
+
+def month_of_demand(factor: float = 1.0) -> np.ndarray:
+    """Four weeks of a branch whose mean day is about 20, with a month-end surge of twice a workday."""
+    week = np.array([50.0, 10, 6, 22, 23, 23, 24])  # Friday 29 July is the last workday of the month
+    days = np.concatenate([week, np.tile([25.0, 10, 6, 22, 23, 23, 24], 3)])
+    return np.random.default_rng(8).poisson(days * factor, (200, 28))
+
+
+def test_quotas_guessed_at_the_mean_day_are_corrected_at_once() -> None:
+    """A first retune from static mean-day quotas to a month with a twofold surge lies inside the band."""
+    made = plan(days_of(month_of_demand()))
+    assert (made["in_band"], made["verdict"], made["model"]) == (True, None, "champion")
+    surge = made["items"][0]
+    assert surge["old_limit"] == 20
+    assert surge["new_limit"] == int(np.ceil(np.quantile(month_of_demand()[:, 0], 0.9)))
+
+
+def test_a_fivefold_forecast_waits_for_a_person() -> None:
+    """A forecast five times too high is clipped by the step limit and left outside the band."""
+    made = plan(days_of(month_of_demand(5.0)))
+    assert made["in_band"] is False
+    assert made["verdict"] == "mostly_clipped"
+    assert all(item["new_limit"] <= 60 for item in made["items"])
+    assert "step limit" in made["inputs"]["condition"]
+
+
+def test_a_collapsed_forecast_waits_for_a_person() -> None:
+    """A forecast of nothing is stopped by the step limit downward and, where that is wide, by the band."""
+    made = plan(days_of(np.zeros((10, 28))), policy=Policy(max_step_down_ratio=0.1))
+    assert (made["in_band"], made["verdict"]) == (False, "total_down")
+
+
+def test_a_vetoed_forecast_plans_nothing_but_is_seen() -> None:
+    """A veto makes a plan of model keep, without items, with the veto as its verdict."""
+    made = plan(days_of(month_of_demand()), veto=Veto.STALE)
+    assert (made["model"], made["items"], made["verdict"]) == ("keep", [], "stale")
+    assert made["inputs"] == {"condition": "why"}
+
+
+def test_every_item_says_what_it_rests_on() -> None:
+    """An item names old and new limit, quantile, model, mean, what is used, and each guardrail that bound."""
+    made = plan(days_of(month_of_demand(5.0)))
+    item = made["items"][0]
+    assert (item["guardrail"], item["quantile"]) == ("max_step_up", 0.9)
+    assert item["condition"].startswith("2")
+    assert item["inputs"]["bound"] == ["max_step_up"]
+    assert item["inputs"]["model"] == "prophet"
+    assert item["inputs"]["mean_units"] == pytest.approx(250, abs=5)
+
+
+def test_the_same_proposals_make_the_same_plan() -> None:
+    """A plan is a pure function of its proposals, also after their record was read back."""
+    proposals = days_of(month_of_demand())
+    again = [QuotaProposal.from_record(p.as_record()) for p in proposals]
+    assert plan(proposals) == plan(again)
+
+
+def test_a_plan_from_weeks8_alone_says_so() -> None:
+    """When every branch fell back, the plan's model is weeks8."""
+    proposals = propose_quotas(state([day_limit()], {"a": forecast(month_of_demand(), "weeks8")}), Policy())
+    assert plan(proposals)["model"] == "weeks8"

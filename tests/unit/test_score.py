@@ -1,0 +1,77 @@
+"""Scores by hand: pinball loss, coverage, and a plan against the quotas that it replaced."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from forecasting.decisions.score import (
+    ForecastScore,
+    pinball_loss,
+    score_forecast,
+    score_plan_day,
+    summarise,
+)
+
+DAY = date(2016, 7, 29)
+PERIOD = date(2016, 7, 27)
+
+
+def scored(actual: float) -> ForecastScore:
+    return score_forecast(
+        run_id="demand-2016-07-27",
+        branch_id="a",
+        day=DAY,
+        period=PERIOD,
+        actual=actual,
+        mean=20.0,
+        quantiles={0.1: 10.0, 0.25: 15.0, 0.5: 20.0, 0.75: 25.0, 0.9: 30.0},
+    )
+
+
+def test_pinball_punishes_the_side_that_the_level_says() -> None:
+    """At the 0.9 level a unit too low costs nine times a unit too high."""
+    assert pinball_loss(11.0, {0.9: 10.0}) == pytest.approx(0.9)
+    assert pinball_loss(9.0, {0.9: 10.0}) == pytest.approx(0.1)
+    assert pinball_loss(10.0, {0.1: 10.0, 0.9: 10.0}) == 0
+
+
+def test_a_score_knows_its_horizon_and_its_band() -> None:
+    """The band's edges count as inside."""
+    assert (scored(30.0).inside80, scored(30.1).inside80, scored(10.0).horizon_days) == (True, False, 2)
+
+
+def test_a_summary_is_what_the_definitions_say() -> None:
+    """Coverage is a share of days, WAPE the summed error over what came."""
+    summary = summarise([scored(20.0), scored(60.0)])
+    assert (summary.days, summary.coverage80) == (2, 0.5)
+    assert summary.wape == pytest.approx(40 / 80)
+    assert summarise([]).coverage80 is None
+    assert summarise([scored(0.0)]).wape is None
+
+
+def test_a_plan_is_scored_against_the_old_quotas() -> None:
+    """Refused and idle units are told for the plan and for the quotas that would have stayed."""
+    score = score_plan_day(
+        plan_id="p", day=DAY, demand={"a": 30.0, "b": 10.0}, new={"a": 25, "b": 15}, old={"a": 20, "b": 20}
+    )
+    assert (score.demand_units, score.served_units, score.refused_units, score.idle_units) == (40, 35, 5, 5)
+    assert (score.refused_old_units, score.idle_old_units) == (10, 10)
+    assert score.regret_units == 5  # 40 units of quota would have served 40 wishes
+
+
+def test_perfect_foresight_leaves_no_regret_for_a_total_too_small() -> None:
+    """Where the total itself is short, only what a better split would have spared is regret."""
+    score = score_plan_day(
+        plan_id="p", day=DAY, demand={"a": 30.0, "b": 30.0}, new={"a": 20, "b": 20}, old={"a": 1, "b": 1}
+    )
+    assert (score.refused_units, score.regret_units) == (20, 0)
+
+
+def test_branches_without_a_quota_are_not_judged() -> None:
+    """Demand at a branch that the plan says nothing about does not count for or against it."""
+    score = score_plan_day(
+        plan_id="p", day=DAY, demand={"a": 5.0, "c": 99.0}, new={"a": 5}, old={"a": 5, "c": 1}
+    )
+    assert (score.demand_units, score.refused_units) == (5, 0)
