@@ -186,9 +186,21 @@ def worse_than_weeks8(wql_champion: float | None, wql_weeks8: float | None, poli
     return Verdict(False, condition, Veto.WORSE_THAN_WEEKS8)
 
 
-def coverage_off(coverage80: float | None, policy: Policy) -> Verdict:
-    """Unfit when the 80 % band held too few days (too many only costs idle units, and is scored)."""
+def coverage_off(
+    coverage80: float | None, wql_champion: float | None, wql_weeks8: float | None, policy: Policy
+) -> Verdict:
+    """Unfit when the 80 % band held too few days, unless the champion's loss is clearly below weeks8's.
+
+    A fallback that loses more would be no safer: after a level shift both bands are off, and the champion
+    adapts. Too many days inside the band cost idle units only, and are scored.
+    """
     if coverage80 is None or math.isnan(coverage80) or coverage80 >= policy.coverage_low_ratio:
+        return Verdict(True, "", None)
+    if (
+        wql_champion is not None
+        and wql_weeks8 is not None
+        and wql_champion <= wql_weeks8 * policy.clearly_better_ratio
+    ):
         return Verdict(True, "", None)
     condition = f"80 % band held {coverage80:.0%} of days, needs {policy.coverage_low_ratio:.0%}"
     return Verdict(False, condition, Veto.COVERAGE_OFF)
@@ -208,7 +220,7 @@ def series_verdict(
         stale(age_days, policy),
         short(observations, policy),
         worse_than_weeks8(wql_champion, wql_weeks8, policy),
-        coverage_off(coverage80, policy),
+        coverage_off(coverage80, wql_champion, wql_weeks8, policy),
     ):
         if not verdict.fit:
             return verdict

@@ -51,7 +51,9 @@ class Policy:
     worse_ratio: float = 1.0
     """Vetoed as worse_than_weeks8 when its loss exceeds weeks8's times this."""
     coverage_low_ratio: float = 0.55
-    """Vetoed as coverage_off when its 80 % band held less than this share of the days."""
+    """Vetoed as coverage_off when its 80 % band held less than this share of the days …"""
+    clearly_better_ratio: float = 0.9
+    """… unless its loss is below weeks8's times this: then weeks8 would be no safer."""
     max_unfit_ratio: float = 0.5
     """The whole run is vetoed when more than this share of its series is unfit."""
     score_days: int = 28
@@ -82,7 +84,7 @@ class Policy:
 
     def _rules(self) -> list[tuple[str, object, bool, str]]:
         """(field, value, holds, what is expected) of every rule."""
-        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
+        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio", "clearly_better_ratio",
                   "max_unfit_ratio", "target_utilisation")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio")  # fmt: skip

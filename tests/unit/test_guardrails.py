@@ -83,6 +83,8 @@ def test_workers_stay_between_minimum_and_maximum(needed: int, value: int, reaso
         ({"wql_champion": float("nan")}, None),
         ({"wql_champion": None, "wql_weeks8": None, "coverage80": None}, None),
         ({"coverage80": 0.5}, Veto.COVERAGE_OFF),
+        ({"coverage80": 0.5, "wql_champion": 0.19}, Veto.COVERAGE_OFF),
+        ({"coverage80": 0.5, "wql_champion": 0.18}, None),
         ({"coverage80": 1.0}, None),
     ],
 )
