@@ -46,7 +46,10 @@ def token(arguments: argparse.Namespace) -> int:
     """Print the secret of a new token, once."""
     with write_transaction(make_engine()) as connection:
         secret = issue_token(
-            connection, name=arguments.name, scopes=arguments.scope, region=arguments.region,
+            connection,
+            name=arguments.name,
+            scopes=arguments.scope,
+            region=arguments.region,
             holder=arguments.holder,
         )
     print(secret)

@@ -95,15 +95,13 @@ def decide_slot(
 
 def judge_loan(wish: Wish, loan: LoanState | None, slot: SlotState, holder: str | None) -> Refused | None:
     """Why this loan may not be prepaid on the slot's day by this holder, or None."""
-    context = {"loan": wish.loan_ref}
     if loan is None or (holder is not None and loan.holder != holder):
-        return Refused(Reason.LOAN_NOT_FOUND, context=context)
-    if loan.status != "active":
-        return Refused(Reason.LOAN_NOT_ELIGIBLE, context={**context, "why": f"status {loan.status}"})
-    if loan.eligible_from is not None and slot.service_day < loan.eligible_from:
-        context |= {"why": f"eligible from {loan.eligible_from}", "eligible_from": str(loan.eligible_from)}
-        return Refused(Reason.LOAN_NOT_ELIGIBLE, context=context)
-    return None
+        return Refused(Reason.LOAN_NOT_FOUND, context={"loan": wish.loan_ref})
+    if loan.status == "active" and (loan.eligible_from is None or slot.service_day >= loan.eligible_from):
+        return None
+    eligible_from = "–" if loan.eligible_from is None else str(loan.eligible_from)
+    context = {"loan": loan.loan_ref, "status": loan.status, "eligible_from": eligible_from}
+    return Refused(Reason.LOAN_NOT_ELIGIBLE, context=context)
 
 
 def judge_time(slot: SlotState, rules: Rules, business_now: datetime) -> Refused | None:
@@ -148,9 +146,7 @@ def judge_amount(amount: Decimal | None, loan: LoanState) -> Refused | None:
     return Refused(Reason.AMOUNT_OUT_OF_RANGE, errors=(error,), context=context)
 
 
-def judge_capacity(
-    units: int, slot: SlotState, quotas: Iterable[QuotaState], rules: Rules
-) -> Refused | None:
+def judge_capacity(units: int, slot: SlotState, quotas: Iterable[QuotaState], rules: Rules) -> Refused | None:
     """Every limit that the units would break, longest wait first, or None."""
     full = sorted(
         (q for q in quotas if q.used_units + units > q.limit_units),

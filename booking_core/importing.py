@@ -30,7 +30,15 @@ def import_branches(connection: Connection, path: str) -> str:
     """What was imported of regions and branches."""
     regions: dict[str, dict[str, Any]] = {}
     branches: dict[str, dict[str, Any]] = {}
-    columns = ["branch_id", "region_id", "region_name_en", "region_name_zh", "name_en", "name_zh", "staff_cap_units"]
+    columns = [
+        "branch_id",
+        "region_id",
+        "region_name_en",
+        "region_name_zh",
+        "name_en",
+        "name_zh",
+        "staff_cap_units",
+    ]
     for line in lines(path, columns):
         branch_id, region_id = line.reference("branch_id"), line.reference("region_id", 32)
         if branch_id in branches:
@@ -42,7 +50,9 @@ def import_branches(connection: Connection, path: str) -> str:
             "automatic_application": line.flag("automatic_application"),
         }
         branches[branch_id] = {
-            "branch_id": branch_id, "region_id": region_id, "name_en": line.text("name_en"),
+            "branch_id": branch_id,
+            "region_id": region_id,
+            "name_en": line.text("name_en"),
             "name_zh": line.text("name_zh"),
             "staff_cap_units": line.whole("staff_cap_units") if line.has("staff_cap_units") else None,
             "active": True,
@@ -62,7 +72,8 @@ def import_loans(connection: Connection, path: str) -> str:
         if loan_ref in loans:
             raise line.bad("loan_ref", "each loan once")
         loans[loan_ref] = {
-            "loan_ref": loan_ref, "holder": line.reference("holder"),
+            "loan_ref": loan_ref,
+            "holder": line.reference("holder"),
             "branch_id": _known_branch(line, "branch_id", known),
             "status": line.one_of("status", LOAN_STATUSES),
             "payoff_cny": line.money("payoff_cny"),
@@ -98,21 +109,34 @@ def import_pressure(connection: Connection, path: str, source: str, *, synthetic
     for line in lines(path, ["starts_utc", "requests", "busy_seconds"]):
         starts = line.moment("starts_utc")
         if starts.tzinfo is None or (starts - datetime(2000, 1, 1, tzinfo=UTC)) % QUARTER:
-            raise line.bad("starts_utc", "the start of a quarter-hour with its offset, as 2016-07-28T13:00:00Z")
+            raise line.bad(
+                "starts_utc", "the start of a quarter-hour with its offset, as 2016-07-28T13:00:00Z"
+            )
         starts = starts.astimezone(UTC)
         if starts in rows:
             raise line.bad("starts_utc", "each quarter-hour once")
         rows[starts] = {
-            "minute_utc": starts, "business_utc": starts, "source": f"import:{source}"[:64],
-            "requests": line.whole("requests"), "refused": 0, "failed": 0,
-            "busy_seconds": line.number("busy_seconds"), "synthetic": synthetic,
+            "minute_utc": starts,
+            "business_utc": starts,
+            "source": f"import:{source}"[:64],
+            "requests": line.whole("requests"),
+            "refused": 0,
+            "failed": 0,
+            "busy_seconds": line.number("busy_seconds"),
+            "synthetic": synthetic,
         }
     put_rows(connection, t.pressure_minutes, list(rows.values()))
     return f"{len(rows)} quarter-hours of pressure from {source}"
 
 
 def open_slots(
-    connection: Connection, first: date, last: date, *, opens: time, last_start: time, minutes: int,
+    connection: Connection,
+    first: date,
+    last: date,
+    *,
+    opens: time,
+    last_start: time,
+    minutes: int,
     capacity_per_slot: int | None,
 ) -> str:
     """What was opened: slots of every active branch and day; a slot that exists stays as it is.
@@ -138,10 +162,15 @@ def open_slots(
                 rows.append(
                     {
                         "slot_id": f"{branch.branch_id}-{day.isoformat()}-{start:%H%M}",
-                        "branch_id": branch.branch_id, "region_id": branch.region_id, "service_day": day,
-                        "start_utc": start_utc, "end_utc": start_utc + step,
+                        "branch_id": branch.branch_id,
+                        "region_id": branch.region_id,
+                        "service_day": day,
+                        "start_utc": start_utc,
+                        "end_utc": start_utc + step,
                         "capacity_units": share if capacity_per_slot is None else capacity_per_slot,
-                        "used_units": 0, "offered_units": 0, "closed": False,
+                        "used_units": 0,
+                        "offered_units": 0,
+                        "closed": False,
                     }
                 )
     put_rows(connection, t.slots, rows, replace=False)
@@ -167,14 +196,25 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser = subparsers.add_parser("open-slots", help="open slots of every branch on a range of days")
     parser.add_argument("--from", required=True, dest="first_day", type=date.fromisoformat, metavar="DAY")
     parser.add_argument("--to", required=True, dest="last_day", type=date.fromisoformat, metavar="DAY")
-    parser.add_argument("--first", default="08:00", type=time.fromisoformat, help="start of the first slot (08:00)")
-    parser.add_argument("--last", default="17:30", type=time.fromisoformat, help="start of the last slot (17:30)")
+    parser.add_argument(
+        "--first", default="08:00", type=time.fromisoformat, help="start of the first slot (08:00)"
+    )
+    parser.add_argument(
+        "--last", default="17:30", type=time.fromisoformat, help="start of the last slot (17:30)"
+    )
     parser.add_argument("--minutes", type=int, default=30, help="length of a slot (30)")
-    parser.add_argument("--capacity-per-slot", type=int, metavar="N", help="(the slot's share of the staff cap)")
+    parser.add_argument(
+        "--capacity-per-slot", type=int, metavar="N", help="(the slot's share of the staff cap)"
+    )
     parser.set_defaults(
         run=_runner(
             lambda c, a: open_slots(
-                c, a.first_day, a.last_day, opens=a.first, last_start=a.last, minutes=a.minutes,
+                c,
+                a.first_day,
+                a.last_day,
+                opens=a.first,
+                last_start=a.last,
+                minutes=a.minutes,
                 capacity_per_slot=a.capacity_per_slot,
             )
         )

@@ -29,7 +29,7 @@ def text_of(reason: Reason | PlanRefusal, language: str, context: Mapping[str, s
 
 
 def language_of(accept_language: str | None) -> str:
-    """ "zh" where Accept-Language weighs Chinese above English, else "en"."""
+    """The language to answer in: "zh" where Accept-Language weighs Chinese above English, else "en"."""
     best, weight = "en", 0.0
     for part in (accept_language or "").split(","):
         tag, _, parameters = part.strip().partition(";")
@@ -50,27 +50,50 @@ def _pair(en: tuple[str, str], zh: tuple[str, str]) -> tuple[Text, Text]:
 
 TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
     Reason.QUOTA_DAY_FULL: _pair(
-        ("The day is full", "All {limit} appointments of {scope} on {period_start} are taken. "
-         "Take one of the free slots offered below."),
+        (
+            "The day is full",
+            (
+                "All {limit} appointments of {scope} on {period_start} are taken. "
+                "Take one of the free slots offered below."
+            ),
+        ),
         ("当日名额已满", "{scope} 在 {period_start} 的 {limit} 个名额已约满，请从下方可约号源中选择。"),
     ),
     Reason.QUOTA_WEEK_FULL: _pair(
-        ("The week is full", "All {limit} appointments of {scope} in the week from {period_start} are taken. "
-         "Take a slot of another week or branch."),
+        (
+            "The week is full",
+            (
+                "All {limit} appointments of {scope} in the week from {period_start} are taken. "
+                "Take a slot of another week or branch."
+            ),
+        ),
         ("本周名额已满", "{scope} 自 {period_start} 起一周的 {limit} 个名额已约满，请选择其他周或其他网点。"),
     ),
     Reason.QUOTA_MONTH_FULL: _pair(
-        ("The month is full", "All {limit} appointments of {scope} in the month from {period_start} are taken. "
-         "Take a slot of another month or branch."),
-        ("本月名额已满", "{scope} 自 {period_start} 起当月的 {limit} 个名额已约满，请选择其他月份或其他网点。"),
+        (
+            "The month is full",
+            (
+                "All {limit} appointments of {scope} in the month from {period_start} are taken. "
+                "Take a slot of another month or branch."
+            ),
+        ),
+        (
+            "本月名额已满",
+            "{scope} 自 {period_start} 起当月的 {limit} 个名额已约满，请选择其他月份或其他网点。",
+        ),
     ),
     Reason.SLOT_FULL: _pair(
         ("The slot is full", "All {limit} places of slot {slot} are taken. Other slots are offered below."),
         ("该时段已约满", "号源 {slot} 的 {limit} 个名额已约满，下方列出其他可约时段。"),
     ),
     Reason.FUNDS_CAP_REACHED: _pair(
-        ("The funds of the period are used up", "The bank's cap on prepayments of this period is reached. "
-         "Choose a later day or a smaller amount."),
+        (
+            "The funds of the period are used up",
+            (
+                "The bank's cap on prepayments of this period is reached. "
+                "Choose a later day or a smaller amount."
+            ),
+        ),
         ("本期还款资金额度已满", "本期提前还款资金额度已用完，请选择更晚的日期或减少金额。"),
     ),
     Reason.INVALID_FIELD: _pair(
@@ -90,15 +113,27 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("未找到该贷款", "没有您可预约的贷款 {loan}，请核对贷款编号。"),
     ),
     Reason.LOAN_NOT_ELIGIBLE: _pair(
-        ("The loan cannot be prepaid", "Loan {loan} cannot be prepaid on that day: {why}."),
-        ("该贷款暂不可提前还款", "贷款 {loan} 在所选日期不可提前还款：{why}。"),
+        (
+            "The loan cannot be prepaid",
+            "Loan {loan} cannot be prepaid on that day: it is {status}, and eligible from {eligible_from} on.",
+        ),
+        (
+            "该贷款暂不可提前还款",
+            "贷款 {loan} 在所选日期不可提前还款：状态 {status}，可还款起始日 {eligible_from}。",
+        ),
     ),
     Reason.NOTICE_TOO_SHORT: _pair(
-        ("Too soon", "The slot starts at {start}; book at least {minutes} minutes ahead, that is from {earliest} on."),
+        (
+            "Too soon",
+            "The slot starts at {start}; book at least {minutes} minutes ahead, that is from {earliest} on.",
+        ),
         ("预约时间过近", "该时段于 {start} 开始，须至少提前 {minutes} 分钟预约，即 {earliest} 之后的时段。"),
     ),
     Reason.OUTSIDE_BOOKING_WINDOW: _pair(
-        ("Outside the booking window", "The slot starts at {start}; slots after {earliest} and until {last_day} can be booked."),
+        (
+            "Outside the booking window",
+            "The slot starts at {start}; slots after {earliest} and until {last_day} can be booked.",
+        ),
         ("不在可预约期内", "该时段于 {start} 开始；可预约 {earliest} 之后至 {last_day} 的时段。"),
     ),
     Reason.SLOT_CLOSED: _pair(
@@ -106,38 +141,72 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("该时段已关闭", "网点不办理号源 {slot}，请选择其他时段。"),
     ),
     Reason.DUPLICATE_BOOKING: _pair(
-        ("The loan has a booking already", "Booking {booking} of this loan is live. Keep it, or cancel it first."),
+        (
+            "The loan has a booking already",
+            "Booking {booking} of this loan is live. Keep it, or cancel it first.",
+        ),
         ("该贷款已有预约", "该贷款已有有效预约 {booking}，请保留或先取消。"),
     ),
     Reason.HOLD_EXPIRED: _pair(
-        ("The hold is over", "Booking {booking} is {status}, so its place was given back. Book a slot again."),
+        (
+            "The hold is over",
+            "Booking {booking} is {status}, so its place was given back. Book a slot again.",
+        ),
         ("占位已失效", "预约 {booking} 的状态为 {status}，名额已释放，请重新预约。"),
     ),
     Reason.IDEMPOTENCY_CONFLICT: _pair(
-        ("The request differs from the first one", "This was asked before with other content. "
-         "Send a new Idempotency-Key for a new request."),
+        (
+            "The request differs from the first one",
+            "This was asked before with other content. Send a new Idempotency-Key for a new request.",
+        ),
         ("与首次请求内容不一致", "该请求此前以不同内容提交过；新的请求请使用新的 Idempotency-Key。"),
     ),
     Reason.SYSTEM_BUSY: _pair(
-        ("Very busy at the moment", "The service is at its limit. Try again in {retry_after} s with the same key: nothing was booked."),
+        (
+            "Very busy at the moment",
+            (
+                "The service is at its limit. Try again in "
+                "{retry_after} s with the same key: nothing was booked."
+            ),
+        ),
         ("系统繁忙", "系统当前繁忙，请在 {retry_after} 秒后使用同一请求重试，本次未占用名额。"),
     ),
     Reason.TIMEOUT: _pair(
-        ("It took too long", "The service did not finish in time. Try again with the same Idempotency-Key: "
-         "you will not be booked twice."),
+        (
+            "It took too long",
+            (
+                "The service did not finish in time. Try again with the same Idempotency-Key: "
+                "you will not be booked twice."
+            ),
+        ),
         ("处理超时", "系统未能及时完成处理，请使用同一 Idempotency-Key 重试，不会重复预约。"),
     ),
     Reason.DEPENDENCY_DOWN: _pair(
-        ("A system behind is down", "The database does not answer. Try again in {retry_after} s with the same Idempotency-Key."),
+        (
+            "A system behind is down",
+            "The database does not answer. Try again in {retry_after} s with the same Idempotency-Key.",
+        ),
         ("后台系统不可用", "数据库暂时无法访问，请在 {retry_after} 秒后使用同一 Idempotency-Key 重试。"),
     ),
     Reason.INTERNAL_ERROR: _pair(
-        ("Something broke here", "The fault is ours and is logged under the trace id. Try again, or tell the trace id to the bank."),
+        (
+            "Something broke here",
+            (
+                "The fault is ours and is logged under the trace "
+                "id. Try again, or tell the trace id to the bank."
+            ),
+        ),
         ("系统内部错误", "系统出现故障并已按 trace_id 记录，请重试或将 trace_id 提供给银行。"),
     ),
     Reason.UNAUTHENTICATED: _pair(
-        ("Who are you?", "Send a valid token as `Authorization: Bearer …`; `python -m booking_core token` issues one."),
-        ("未通过身份验证", "请在 Authorization: Bearer 中提供有效令牌；令牌由 python -m booking_core token 签发。"),
+        (
+            "Who are you?",
+            "Send a valid token as `Authorization: Bearer …`; `python -m booking_core token` issues one.",
+        ),
+        (
+            "未通过身份验证",
+            "请在 Authorization: Bearer 中提供有效令牌；令牌由 python -m booking_core token 签发。",
+        ),
     ),
     Reason.FORBIDDEN: _pair(
         ("Not allowed", "This token may not do that: {needs}."),
@@ -152,27 +221,51 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("未找到该计划", "没有计划 {plan_id}，可用 GET /v1/plans 查询。"),
     ),
     PlanRefusal.PLAN_OLDER_PERIOD: _pair(
-        ("An older period", "Plan {plan_id} is for {period}, before {applied_period} of the applied plan {applied_plan_id}."),
-        ("计划周期较旧", "计划 {plan_id} 的周期 {period} 早于已生效计划 {applied_plan_id} 的周期 {applied_period}。"),
+        (
+            "An older period",
+            "Plan {plan_id} is for {period}, before {applied_period} of the applied plan {applied_plan_id}.",
+        ),
+        (
+            "计划周期较旧",
+            "计划 {plan_id} 的周期 {period} 早于已生效计划 {applied_plan_id} 的周期 {applied_period}。",
+        ),
     ),
     PlanRefusal.PLAN_WRONG_STATUS: _pair(
         ("The plan's status does not allow it", "Plan {plan_id} is {status}."),
         ("计划状态不允许", "计划 {plan_id} 当前状态为 {status}。"),
     ),
     PlanRefusal.PLAN_NEEDS_APPROVAL: _pair(
-        ("The plan waits for approval", "Plan {plan_id} lies outside the guard band; an operator approves it with POST /v1/plans/{plan_id}/approve."),
-        ("计划待审批", "计划 {plan_id} 超出自动区间，须由运营人员通过 POST /v1/plans/{plan_id}/approve 批准。"),
+        (
+            "The plan waits for approval",
+            (
+                "Plan {plan_id} lies outside the guard band; an operator "
+                "approves it with POST /v1/plans/{plan_id}/approve."
+            ),
+        ),
+        (
+            "计划待审批",
+            "计划 {plan_id} 超出自动区间，须由运营人员通过 POST /v1/plans/{plan_id}/approve 批准。",
+        ),
     ),
     PlanRefusal.PLAN_ID_CONFLICT: _pair(
         ("The plan id is taken", "Plan {plan_id} exists with another body. Choose a new id."),
         ("计划编号冲突", "计划 {plan_id} 已以不同内容存在，请使用新的编号。"),
     ),
     PlanRefusal.PLAN_STALE_LIMIT: _pair(
-        ("A limit has changed since", "A limit that plan {plan_id} started from has changed. Make the plan anew."),
+        (
+            "A limit has changed since",
+            "A limit that plan {plan_id} started from has changed. Make the plan anew.",
+        ),
         ("限额已变更", "计划 {plan_id} 所依据的限额已变更，请重新生成计划。"),
     ),
     PlanRefusal.REGION_IN_SHADOW: _pair(
-        ("The region is in shadow mode", "Plans of {region} are made and scored but not applied until it is granted automatic application."),
+        (
+            "The region is in shadow mode",
+            (
+                "Plans of {region} are made and scored but not "
+                "applied until it is granted automatic application."
+            ),
+        ),
         ("该地区处于影子模式", "{region} 的计划只生成和评分，获准自动应用前不会生效。"),
     ),
     PlanRefusal.PAUSED: _pair(
@@ -180,7 +273,10 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("计划已暂停", "在运营人员通过 POST /v1/control/resume 恢复之前不会应用任何计划。"),
     ),
     PlanRefusal.QUOTA_NOT_FOUND: _pair(
-        ("No such quota", "{quota_id} names no scope of this bank; expected scope_kind:scope_id:channel:period_kind."),
+        (
+            "No such quota",
+            "{quota_id} names no scope of this bank; expected scope_kind:scope_id:channel:period_kind.",
+        ),
         ("未找到该名额设置", "{quota_id} 不是本行的范围；格式为 scope_kind:scope_id:channel:period_kind。"),
     ),
     PlanRefusal.RESOURCE_NOT_FOUND: _pair(

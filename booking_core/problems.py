@@ -77,8 +77,13 @@ def problem_of(
 ) -> dict[str, Any]:
     """The body of a problem that tells a refused booking."""
     return problem(
-        refused.reason, language=language, trace_id=trace_id, context=refused.context,
-        violations=refused.violations, errors=refused.errors, remedies=remedies,
+        refused.reason,
+        language=language,
+        trace_id=trace_id,
+        context=refused.context,
+        violations=refused.violations,
+        errors=refused.errors,
+        remedies=remedies,
         retry_after_seconds=refused.retry_after_seconds,
     )
 

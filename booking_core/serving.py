@@ -8,7 +8,6 @@ makes its own engine and instruments after the fork.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import shutil
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
-from prometheus_client import multiprocess, values
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client import mmap_dict, multiprocess, values
 
 from booking_core.api.app import create_app
 from metrics.logs import configure_logs
@@ -27,7 +25,10 @@ PIDFILE: Final = "gunicorn.pid"
 METRICS_FOLDER: Final = "prometheus"
 GRACEFUL_SECONDS: Final = 30
 
-log = logging.getLogger(__name__)
+prometheus_values: Any = values
+prometheus_files: Any = mmap_dict.MmapedDict
+mark_process_dead: Any = multiprocess.mark_process_dead
+"""Parts of prometheus_client that have no types."""
 
 
 def run_dir() -> Path:
@@ -64,7 +65,9 @@ def serve(arguments: argparse.Namespace) -> int:
     shutil.rmtree(metrics_folder, ignore_errors=True)
     metrics_folder.mkdir()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_folder)
-    values.ValueClass = values.get_value_class()  # it had looked at the environment when it was imported
+    prometheus_values.ValueClass = (
+        prometheus_values.MultiProcessValue()
+    )  # it had looked at the environment when it was imported
     configure_logs(arguments.log_level)
     _Server(options(arguments, folder), arguments.threads).run()
     return 0
@@ -72,14 +75,14 @@ def serve(arguments: argparse.Namespace) -> int:
 
 def compact_metrics(_arbiter: Any, worker: Any) -> None:
     """Fold a dead worker's counters into the files of pid 0, or resizing would leave files without end."""
-    multiprocess.mark_process_dead(worker.pid)
+    mark_process_dead(worker.pid)
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     for dead in folder.glob(f"*_{worker.pid}.db"):
         kept, folded = dead.with_name(f"{dead.stem.rsplit('_', 1)[0]}_0.db"), dead.with_suffix(".folding")
         if kept.exists():
             shutil.copy(kept, folded)
-        target = MmapedDict(str(folded))
-        for key, value, stamp, _ in MmapedDict.read_all_values_from_file(str(dead)):
+        target = prometheus_files(str(folded))
+        for key, value, stamp, _ in prometheus_files.read_all_values_from_file(str(dead)):
             before, _ = target.read_value(key)
             target.write_value(key, before + value, stamp)
         target.close()
@@ -120,6 +123,8 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--host", default="127.0.0.1", help="(127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="(8080)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes at the start (1)")
-    parser.add_argument("--threads", type=int, default=8, metavar="N", help="requests at once in a worker (8)")
+    parser.add_argument(
+        "--threads", type=int, default=8, metavar="N", help="requests at once in a worker (8)"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.set_defaults(run=serve)

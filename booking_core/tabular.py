@@ -60,7 +60,7 @@ class Line:
         return value
 
     def flag(self, column: str) -> bool:
-        """true or false; absent = false."""
+        """Whether it says true; absent = false."""
         value = self.values.get(column, "").lower()
         if value not in FLAGS:
             raise self.bad(column, "true or false")
@@ -114,7 +114,9 @@ def lines(path: str, columns: Sequence[str]) -> Iterator[Line]:
 
 def _csv(path: str, columns: Sequence[str]) -> Iterator[Line]:
     opener: Any = gzip.open if path.endswith(".gz") else Path.open
-    with opener(path if path.endswith(".gz") else Path(path), "rt", encoding="utf-8-sig", newline="") as stream:
+    with opener(
+        path if path.endswith(".gz") else Path(path), "rt", encoding="utf-8-sig", newline=""
+    ) as stream:
         reader = csv.reader(stream)
         header = [name.strip() for name in next(reader, [])]
         _check_header(path, header, columns)
@@ -123,7 +125,9 @@ def _csv(path: str, columns: Sequence[str]) -> Iterator[Line]:
                 continue
             where = f"line {reader.line_num}"
             if len(row) != len(header):
-                raise BadInputError(f"{path}: {where}: {len(row)} values, expected {len(header)}: {', '.join(header)}")
+                raise BadInputError(
+                    f"{path}: {where}: {len(row)} values, expected {len(header)}: {', '.join(header)}"
+                )
             yield Line(path, where, dict(zip(header, (value.strip() for value in row), strict=True)))
 
 

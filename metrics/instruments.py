@@ -1,4 +1,4 @@
-"""Every Prometheus instrument that the core's own processes move; each label value exists at 0 from the start.
+"""Every Prometheus instrument that the core's processes move; each label value is there at 0 from the start.
 
 Gauges about the database (quotas, plans, forecasts, workers) come from booking_core.collector instead.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import secrets
 import sys
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ trace_id_var: ContextVar[str] = ContextVar("trace_id", default="")
 HASHED: Final = frozenset({"loan", "loan_ref", "holder", "customer", "contact"})
 """Names of values that are hashed before they are logged."""
 
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
@@ -32,11 +34,8 @@ def new_trace_id() -> str:
 
 def trace_id_of(traceparent: str | None) -> str:
     """The trace id of a W3C traceparent header, a new one where it is absent or malformed."""
-    parts = (traceparent or "").split("-")
-    if len(parts) >= 4 and len(parts[1]) == 32 and set(parts[1]) <= set("0123456789abcdef"):  # noqa: PLR2004
-        if parts[1] != "0" * 32 and parts[0] != "ff":
-            return parts[1]
-    return new_trace_id()
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    return found["trace"] if found and found["trace"] != "0" * 32 else new_trace_id()
 
 
 class JsonFormatter(logging.Formatter):

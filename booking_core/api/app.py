@@ -63,7 +63,7 @@ def create_app(
     app = FastAPI(
         title="Slotcast booking core",
         version="0.1.0",
-        description="Appointments for early loan repayment. Refusals are problem+json with reason and remedies.",
+        description="Appointments for early loan repayment; refusals tell reason and remedies.",
         lifespan=lifespan,
     )
     for part in (bookings, calendar, quotas, plans, control, operations):

@@ -61,7 +61,10 @@ def get_slots(
 
 @router.get("/loans/{loan_ref}")
 def get_loan(
-    request: Request, core: TheCore, asking: Anyone, loan_ref: Annotated[str, Path(pattern=REF, max_length=64)]
+    request: Request,
+    core: TheCore,
+    asking: Anyone,
+    loan_ref: Annotated[str, Path(pattern=REF, max_length=64)],
 ) -> JSONResponse:
     """The loan as imported, with its live booking."""
     found = service.loan(core, asking, loan_ref)

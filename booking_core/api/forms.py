@@ -11,7 +11,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from booking_core.domain import FieldError, Refused, Wish
-from booking_core.service.bookings import Settlement, Told
+from booking_core.service.bookings import Told
+from booking_core.service.changes import Settlement
 from metrics.contract import Channel, Reason
 
 BODY_BYTES: Final = 65_536
@@ -40,8 +41,12 @@ class BookingForm(BaseModel):
     def wish(self) -> Wish:
         """What the customer asks for."""
         return Wish(
-            loan_ref=self.loan, slot_id=self.slot, channel=self.channel, amount_cny=self.amount,
-            option=self.option, contact=self.contact,
+            loan_ref=self.loan,
+            slot_id=self.slot,
+            channel=self.channel,
+            amount_cny=self.amount,
+            option=self.option,
+            contact=self.contact,
         )
 
 
@@ -87,7 +92,12 @@ async def raw_body(request: Request) -> bytes:
 
 def body_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI entry of a route that parses this form itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": form.model_json_schema()}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": form.model_json_schema()}},
+        }
+    }
 
 
 def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
@@ -101,25 +111,30 @@ def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
         text_zh = f"第 {fault.lineno} 行第 {fault.colno} 列不是有效的 JSON"
         return _refuse("", f"malformed JSON at {at}: {fault.msg}; expected one JSON object", text_zh), Told()
     except (ValueError, RecursionError) as fault:
-        return _refuse("", f"malformed JSON: {fault}; expected one JSON object in UTF-8", "不是有效的 JSON"), Told()
+        return _refuse(
+            "", f"malformed JSON: {fault}; expected one JSON object in UTF-8", "不是有效的 JSON"
+        ), Told()
     if not isinstance(data, dict):
         text = f"expected one JSON object, got {type(data).__name__}"
         return _refuse("", text, "请求体应为一个 JSON 对象"), Told()
     try:
         return form.model_validate(data), _told(data)
     except ValidationError as fault:
-        return field_errors(fault.errors()), _told(data)
+        return field_errors([{**e, "loc": ("body", *e["loc"])} for e in fault.errors()]), _told(data)
 
 
 def field_errors(faults: Sequence[Mapping[str, Any]]) -> Refused:
-    """Pydantic's errors as one refusal: missing_field if all that is wrong is missing fields."""
+    """Pydantic's errors as one refusal: missing_field if all that is wrong is missing fields.
+
+    `loc` begins with body, query, path or header; a body field is told as JSON pointer, others as query:name.
+    """
     errors = []
     for fault in faults:
         loc = [str(part) for part in fault["loc"]]
-        pointer = "/" + "/".join(loc)
-        if loc and loc[0] in ("body", "query", "path", "header"):
-            pointer = ("/" if loc[0] == "body" else f"{loc[0]}:") + "/".join(loc[1:])
-        errors.append(FieldError(pointer, fault["msg"], _ZH.get(fault["type"], f"不符合要求：{fault['msg']}")))
+        pointer = ("/" if loc[0] == "body" else f"{loc[0]}:") + "/".join(loc[1:])
+        errors.append(
+            FieldError(pointer, fault["msg"], _ZH.get(fault["type"], f"不符合要求：{fault['msg']}"))
+        )
     only_missing = all(fault["type"] == "missing" for fault in faults)
     reason = Reason.MISSING_FIELD if only_missing else Reason.INVALID_FIELD
     fields = ", ".join(dict.fromkeys(e.pointer for e in errors))
@@ -134,9 +149,8 @@ def _told(data: dict[str, Any]) -> Told:
         readable = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable()  # noqa: PLR2004
         return value if readable else None
 
-    channel = data.get("channel")
-    known = isinstance(channel, str) and channel in set(Channel)
-    return Told(reference("loan"), reference("slot"), Channel(channel) if known else None)
+    channel = next((c for c in Channel if c == data.get("channel")), None)
+    return Told(reference("loan"), reference("slot"), channel)
 
 
 def _refuse(pointer: str, message_en: str, message_zh: str) -> Refused:

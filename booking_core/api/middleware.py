@@ -57,7 +57,7 @@ class Surroundings:
                 await self._tell(None, scope, receive, watched, headers)
             else:
                 await self._app(scope, receive, watched)
-        except Exception as fault:  # noqa: BLE001 – the edge where faults become reasons
+        except Exception as fault:
             if answered:
                 log.exception("fault after the answer began")
             else:
@@ -87,6 +87,10 @@ class Surroundings:
         core.instruments.request_seconds.labels(route, method, str(status)).observe(seconds)
         level = logging.INFO if route not in UNCOUNTED_PATHS else logging.DEBUG
         log.log(
-            level, "%s %s %s", method, route, status,
+            level,
+            "%s %s %s",
+            method,
+            route,
+            status,
             extra={"route": route, "method": method, "status": status, "seconds": round(seconds, 4)},
         )

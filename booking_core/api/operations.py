@@ -32,7 +32,9 @@ def get_readiness(core: TheCore) -> JSONResponse:
     except SQLAlchemyError as fault:
         return JSONResponse({"status": "database unreachable", "detail": str(fault).splitlines()[0]}, 503)
     if missing:
-        return JSONResponse({"status": "not migrated", "detail": f"run: python -m booking_core migrate ({missing})"}, 503)
+        return JSONResponse(
+            {"status": "not migrated", "detail": f"run: python -m booking_core migrate ({missing})"}, 503
+        )
     return JSONResponse({"status": "ready"})
 
 
@@ -45,7 +47,7 @@ def get_metrics(request: Request, core: TheCore) -> PlainTextResponse:
         core.instruments.db_pool_size.set(pool.size())
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(core.instruments.registry)
     registry.register(request.app.state.database_collector)

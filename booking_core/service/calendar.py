@@ -1,4 +1,4 @@
-"""What can be looked at: branches, a branch's calendar, a loan, the clock."""
+"""What can be looked at: branches, a branch's calendar, a loan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from booking_core.domain import Accepted, Refused, SlotState, Wish
-from booking_core.remedies import free_of
-from booking_core.service.bookings import Asking, Refusal, moment
+from booking_core.remedies import Situation, judged
+from booking_core.service.bookings import Asking, Refusal, forbidden, moment
 from booking_core.service.core import Core
 from booking_core.store import attempts, slots
 from metrics.contract import Cause, Channel, Reason
@@ -32,7 +32,7 @@ def branches(core: Core, asking: Asking, *, after: str, limit: int) -> dict[str,
     """Active branches within the caller's claim, by id; `next_cursor` where there are more."""
     with core.engine.connect() as connection:
         rows = slots.branches(connection, region_id=asking.caller.region_id, after=after, limit=limit + 1)
-    page = [dict(row._mapping) for row in rows[:limit]]  # noqa: SLF001
+    page = [dict(row._mapping) for row in rows[:limit]]  # noqa: SLF001 – SQLAlchemy's public name for it
     return {"branches": page, "next_cursor": page[-1]["branch_id"] if len(rows) > limit else None}
 
 
@@ -42,35 +42,36 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
     With a loan whose whole range is full, the look counts as a wish for the first open day.
     """
     last = min(asked.last, asked.first + timedelta(days=PAGE_DAYS - 1))
-    wish = Wish(asked.loan_ref or "", "", asked.channel)
+    holder = asking.caller.holder
     with core.engine.connect() as connection:
         region = slots.region_of(connection, asked.branch_id)
         if region is None:
             return None
         if not asking.caller.may_see(region):
-            needs = {"needs": f"a token for region {region}"}
-            return Refusal(Refused(Reason.FORBIDDEN, context=needs))
+            return Refusal(forbidden(region))
         now = moment(core, connection)
         loan = slots.read_loan(connection, asked.loan_ref) if asked.loan_ref else None
-        if asked.loan_ref and (loan is None or asking.caller.holder not in (None, loan.holder)):
+        seen = Situation(None, loan, now.rules, now.business, holder)
+        if asked.loan_ref and seen.own_loan is None:
             return Refusal(Refused(Reason.LOAN_NOT_FOUND, context={"loan": asked.loan_ref}))
         found = slots.branch_slots(connection, asked.branch_id, asked.first, last)
-        judged = list(
-            free_of(connection, wish, found, loan, now.rules, now.business, asking.caller.holder)
-        )
+        verdicts = list(judged(connection, Wish(asked.loan_ref or "", "", asked.channel), found, seen))
     if asked.loan_ref and asked.last <= last:
-        _fold_full_range(core, asked, judged)
+        _fold_full_range(core, asked.loan_ref, asked.channel, verdicts)
     zone = now.rules.zone
     return {
         "slots": [
             {
-                "slot": slot.slot_id, "branch": slot.branch_id, "service_day": slot.service_day.isoformat(),
+                "slot": slot.slot_id,
+                "branch": slot.branch_id,
+                "service_day": slot.service_day.isoformat(),
                 "start": slot.start_utc.astimezone(zone).isoformat(),
                 "end": slot.end_utc.astimezone(zone).isoformat(),
-                "free_units": _free_units(slot, verdict), "bookable": isinstance(verdict, Accepted),
+                "free_units": _free_units(slot, verdict),
+                "bookable": isinstance(verdict, Accepted),
                 "reason": verdict.reason if isinstance(verdict, Refused) else None,
             }
-            for slot, verdict in judged
+            for slot, verdict in verdicts
         ],
         "next_cursor": (last + timedelta(days=1)).isoformat() if last < asked.last else None,
     }
@@ -80,46 +81,46 @@ def loan(core: Core, asking: Asking, loan_ref: str) -> dict[str, Any] | Refusal:
     """The loan as imported, with its live booking."""
     with core.engine.connect() as connection:
         state = slots.read_loan(connection, loan_ref)
-        if state is None or asking.caller.holder not in (None, state.holder):
+        if state is None or asking.caller.holder not in {None, state.holder}:
             return Refusal(Refused(Reason.LOAN_NOT_FOUND, context={"loan": loan_ref}))
         region = slots.region_of(connection, state.branch_id)
     if not asking.caller.may_see(region):
-        return Refusal(Refused(Reason.FORBIDDEN, context={"needs": f"a token for region {region}"}))
+        return Refusal(forbidden(region))
     return {
-        "loan": state.loan_ref, "branch": state.branch_id, "status": state.status,
-        "payoff": str(state.payoff_cny), "min_prepayment": str(state.min_prepayment_cny),
+        "loan": state.loan_ref,
+        "branch": state.branch_id,
+        "status": state.status,
+        "payoff": str(state.payoff_cny),
+        "min_prepayment": str(state.min_prepayment_cny),
         "eligible_from": state.eligible_from and state.eligible_from.isoformat(),
         "live_booking": state.live_booking_ref,
     }
 
 
 def _free_units(slot: SlotState, verdict: Accepted | Refused) -> int:
-    """Units that could be taken as far as slot and quotas go."""
-    if isinstance(verdict, Refused) and verdict.reason.cause is Cause.CAPACITY:
-        return 0
-    return slot.free_units
+    """Units that can be taken of the slot; none where a limit of any level binds."""
+    full = isinstance(verdict, Refused) and verdict.reason.cause is Cause.CAPACITY
+    return 0 if full else slot.free_units
 
 
-def _fold_full_range(core: Core, asked: Asked, judged: list[tuple[SlotState, Accepted | Refused]]) -> None:
+def _fold_full_range(
+    core: Core, loan_ref: str, channel: Channel, verdicts: list[tuple[SlotState, Accepted | Refused]]
+) -> None:
     """Count a look at a range that is full to its last open slot as a wish for its first open day."""
-    reasons = {
-        slot: verdict.reason
-        for slot, verdict in judged
-        if isinstance(verdict, Refused) and verdict.reason.cause is Cause.CAPACITY
-    }
-    if not reasons or any(isinstance(verdict, Accepted) for _, verdict in judged):
+    full = [(s, v.reason) for s, v in verdicts if isinstance(v, Refused) and v.reason.cause is Cause.CAPACITY]
+    if not full or any(isinstance(verdict, Accepted) for _, verdict in verdicts):
         return
-    first = min(reasons, key=lambda slot: slot.start_utc)
-    wished = attempts.Wished(
-        asked.loan_ref or "", first.branch_id, first.region_id, first.service_day, asked.channel
-    )
+    slot, reason = full[0]  # slots come in order of time
 
     def work() -> None:
         with core.transaction() as connection:
             now = moment(core, connection)
             attempts.fold_wish(
-                connection, wished, business_now=now.business, idle_days=now.settings.idle_days,
-                reason=reasons[first],
+                connection,
+                attempts.Wished(loan_ref, slot, channel),
+                business_now=now.business,
+                idle_days=now.settings.idle_days,
+                reason=reason,
             )
 
     core.retried(work)

@@ -31,7 +31,11 @@ def move(core: Core, asking: Asking, offset_seconds: int) -> dict[str, Any]:
         before = load_settings(connection).business_offset_seconds
         save_settings(connection, {"business_offset_seconds": offset_seconds}, core.wall())
         record_audit(
-            connection, Command(asking.caller, core.wall(), asking.trace_id), "clock.put",
-            "business_offset_seconds", before, offset_seconds,
+            connection,
+            Command(asking.caller, core.wall(), asking.trace_id),
+            "clock.put",
+            "business_offset_seconds",
+            before,
+            offset_seconds,
         )
     return read(core)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from booking_core.service.bookings import moment, release
+from booking_core.service.bookings import moment
+from booking_core.service.changes import expire
 from booking_core.service.core import Core
-from booking_core.store import attempts, bookings, slots
+from booking_core.store import attempts, bookings
 
 SWEEP_SECONDS: Final = 3.0
 KEY_DAYS: Final = 7
@@ -28,22 +30,21 @@ log = logging.getLogger(__name__)
 def sweep(core: Core) -> int:
     """How many holds expired; idle episodes are closed and old keys forgotten on the way."""
     with core.engine.connect() as connection:
-        due = bookings.expired_holds(connection, core.wall())
-    expired = sum(core.retried(lambda ref=ref: _expire(core, ref)) for ref in due)  # type: ignore[misc]
-    with core.engine.connect() as connection:
         now = moment(core, connection)
-        idle_days = now.settings.idle_days
+        idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
+        due = bookings.expired_holds(connection, now.wall)
         idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
-        stale = bookings.any_key(connection, now.wall - timedelta(days=KEY_DAYS))
-    if idle or stale:
+        idle = idle or bookings.any_key(connection, stale)
+    expired = sum(core.retried(partial(expire, core, ref, ACTOR)) for ref in due)
+    if idle:
         with core.transaction() as connection:
             attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)
-            bookings.forget_keys(connection, now.wall - timedelta(days=KEY_DAYS))
+            bookings.forget_keys(connection, stale)
     return expired
 
 
 class Housekeeper:
-    """A thread that sweeps every few seconds until stopped; a fault is logged and the next sweep tries again."""
+    """A thread that sweeps every few seconds; a fault is logged and the next sweep tries again."""
 
     def __init__(self, core: Core, every_seconds: float = SWEEP_SECONDS) -> None:
         self._core = core
@@ -66,18 +67,3 @@ class Housekeeper:
                 sweep(self._core)
             except (SQLAlchemyError, OSError):
                 log.warning("the sweep failed and is tried again in %s s", self._every, exc_info=True)
-
-
-def _expire(core: Core, booking_ref: str) -> bool:
-    """Whether the hold was over and was given back by this call."""
-    with core.transaction() as connection:
-        seen = bookings.read_booking(connection, booking_ref)
-        slot = slots.lock_slot(connection, seen.slot_id) if seen else None
-        booking = bookings.read_booking(connection, booking_ref, lock=True)
-        now = core.wall()
-        if slot is None or booking is None or booking.status != "held":
-            return False
-        if booking.held_until_utc is None or booking.held_until_utc > now:
-            return False
-        release(connection, booking, slot, "expired", now, ACTOR)
-        return True

@@ -30,13 +30,22 @@ def issue_token(
     """
     unknown = set(scopes) - {scope.value for scope in TokenScope}
     if unknown or not scopes:
-        raise ValueError(f"scope {sorted(unknown) or 'missing'}: expected some of {[s.value for s in TokenScope]}")
+        raise ValueError(
+            f"scope {sorted(unknown) or 'missing'}: expected some of {[s.value for s in TokenScope]}"
+        )
     if TokenScope.CUSTOMER in scopes and holder is None:
         raise ValueError("a customer token needs its holder (--holder): it acts on that holder's loans only")
     secret = f"slotcast_{secrets.token_urlsafe(32)}"
     store.add_token(
-        connection, secret, token_id=secrets.token_hex(8), name=name, scopes=sorted(set(scopes)),
-        region_id=region, holder=holder, created_utc=now or utc_now(), expires_utc=expires_utc,
+        connection,
+        secret,
+        token_id=secrets.token_hex(8),
+        name=name,
+        scopes=sorted(set(scopes)),
+        region_id=region,
+        holder=holder,
+        created_utc=now or utc_now(),
+        expires_utc=expires_utc,
     )
     return secret
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -45,9 +45,8 @@ class KnownKey:
 
 def add_booking(connection: Connection, booking: Booking, *, actor: str) -> None:
     """Write a new booking and the first line of its history."""
-    values = {c.name: getattr(booking, c.name) for c in t.bookings.c}
-    connection.execute(insert(t.bookings).values(values))
-    add_event(connection, booking.booking_ref, None, booking.status, booking.created_utc, actor)
+    connection.execute(insert(t.bookings).values(asdict(booking)))
+    _add_event(connection, booking, None, booking.created_utc, actor)
 
 
 def read_booking(connection: Connection, booking_ref: str, *, lock: bool = False) -> Booking | None:
@@ -58,25 +57,15 @@ def read_booking(connection: Connection, booking_ref: str, *, lock: bool = False
 
 
 def change_booking(
-    connection: Connection, booking: Booking, *, now: datetime, actor: str, status: str, **changes: Any
-) -> None:
-    """Move a locked booking to another status, with its history."""
-    values = {**changes, "status": status, "version": booking.version + 1}
+    connection: Connection, booking: Booking, changed: Booking, *, now: datetime, actor: str
+) -> Booking:
+    """The locked booking as changed, with the next version and a line in its history."""
+    changed = replace(changed, version=booking.version + 1)
     connection.execute(
-        update(t.bookings).where(t.bookings.c.booking_ref == booking.booking_ref).values(values)
+        update(t.bookings).where(t.bookings.c.booking_ref == booking.booking_ref).values(asdict(changed))
     )
-    add_event(connection, booking.booking_ref, booking.status, status, now, actor)
-
-
-def add_event(
-    connection: Connection, booking_ref: str, before: str | None, after: str, now: datetime, actor: str
-) -> None:
-    """A line of a booking's history."""
-    connection.execute(
-        insert(t.booking_events).values(
-            booking_ref=booking_ref, at_utc=now, from_status=before, to_status=after, actor=actor
-        )
-    )
+    _add_event(connection, changed, booking.status, now, actor)
+    return changed
 
 
 def expired_holds(connection: Connection, now: datetime, limit: int = 200) -> Sequence[str]:
@@ -95,7 +84,7 @@ def known_key(connection: Connection, token_id: str, key: str) -> KnownKey | Non
 
 
 def keep_key(
-    connection: Connection, token_id: str, key: str, fingerprint: str, body: dict[str, Any], now: datetime
+    connection: Connection, token_id: str, key: str, fingerprint: str, body: dict[str, Any], *, now: datetime
 ) -> None:
     """Remember the answer to a request that was accepted."""
     connection.execute(
@@ -115,3 +104,12 @@ def forget_keys(connection: Connection, before: datetime) -> int:
     """How many keys from before then were removed."""
     k = t.idempotency_keys
     return connection.execute(delete(k).where(k.c.created_utc < before)).rowcount
+
+
+def _add_event(
+    connection: Connection, booking: Booking, before: str | None, now: datetime, actor: str
+) -> None:
+    values = {"booking_ref": booking.booking_ref, "at_utc": now, "actor": actor}
+    connection.execute(
+        insert(t.booking_events).values(**values, from_status=before, to_status=booking.status)
+    )

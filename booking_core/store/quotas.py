@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from booking_core import tables as t
@@ -41,7 +41,10 @@ class Levels:
 
 
 def levels_of(slot: SlotState, channel: str) -> list[Level]:
-    """Every level that may limit the slot, in lock order: branch, region, bank × day, week, month × "*", channel."""
+    """Every level that may limit the slot, in lock order.
+
+    Branch, region, bank × day, week, month × all channels, the channel.
+    """
     scope_ids = {
         ScopeKind.BRANCH: slot.branch_id,
         ScopeKind.REGION: slot.region_id,
@@ -156,7 +159,7 @@ def _periods(
     """Existing counters of the levels as (level, used, override), in lock order."""
     scopes = {kind: n for n, kind in enumerate(SCOPE_ORDER)}
     periods = {kind: n for n, kind in enumerate(PeriodKind)}
-    found = []
+    found: list[Row[*tuple[Any, ...]]] = []
     for part in range(0, len(levels), 500):  # SQLite allows 32,766 bound values a statement
         rows = [_row(level) for level in levels[part : part + 500]]
         statement = (
@@ -194,7 +197,11 @@ def _count_many(connection: Connection, levels: Sequence[Level]) -> dict[Level, 
     for (scope_kind, scope_id, channel), some in groups.items():
         first = min(start for _, start in some)
         end = max(next_period_start(key.period_kind, start) for key, start in some)
-        where: list[ColumnElement[Any]] = [b.service_day >= first, b.service_day < end, b.status.in_(COUNTED_STATUSES)]
+        where: list[ColumnElement[Any]] = [
+            b.service_day >= first,
+            b.service_day < end,
+            b.status.in_(COUNTED_STATUSES),
+        ]
         if scope_kind != ScopeKind.BANK:
             where.append((b.branch_id if scope_kind == ScopeKind.BRANCH else b.region_id) == scope_id)
         if channel != ALL_CHANNELS:

@@ -103,7 +103,9 @@ def region_of(connection: Connection, branch_id: str) -> str | None:
     return connection.scalar(statement)
 
 
-def branches(connection: Connection, *, region_id: str | None, after: str, limit: int) -> Sequence[Row[Any]]:
+def branches(
+    connection: Connection, *, region_id: str | None, after: str, limit: int
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """Active branches by id after the cursor."""
     b = t.branches.c
     statement = select(b.branch_id, b.region_id, b.name_en, b.name_zh).where(b.active, b.branch_id > after)

@@ -40,9 +40,12 @@ class Served:
     def environment(self) -> dict[str, str]:
         """What other programs of ours need to work with this core."""
         return {
-            **os.environ, "SLOTCAST_DATABASE_URL": self.database_url, "SLOTCAST_API_URL": self.url,
+            **os.environ,
+            "SLOTCAST_DATABASE_URL": self.database_url,
+            "SLOTCAST_API_URL": self.url,
             "SLOTCAST_PLANNER_TOKEN": self.tokens["planner"],
-            "SLOTCAST_OPERATOR_TOKEN": self.tokens["operator"], "SLOTCAST_RUN_DIR": str(self.run_dir),
+            "SLOTCAST_OPERATOR_TOKEN": self.tokens["operator"],
+            "SLOTCAST_RUN_DIR": str(self.run_dir),
         }
 
     def log(self) -> str:
@@ -51,7 +54,9 @@ class Served:
 
 
 @contextmanager
-def serve(database_url: str, *, workers: int = 1, threads: int = 8, ready_seconds: float = 30) -> Iterator[Served]:
+def serve(
+    database_url: str, *, workers: int = 1, threads: int = 8, ready_seconds: float = 30
+) -> Iterator[Served]:
     """A core that answers /readyz, stopped gracefully on exit; an empty database is migrated first."""
     engine = make_engine(database_url)
     with engine.connect() as connection:
@@ -71,8 +76,18 @@ def serve(database_url: str, *, workers: int = 1, threads: int = 8, ready_second
         run_dir, port = Path(folder), free_port()
         environment = {**os.environ, "SLOTCAST_DATABASE_URL": database_url, "SLOTCAST_RUN_DIR": folder}
         environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        command = [sys.executable, "-m", "booking_core", "serve", "--port", str(port),
-                   "--workers", str(workers), "--threads", str(threads)]
+        command = [
+            sys.executable,
+            "-m",
+            "booking_core",
+            "serve",
+            "--port",
+            str(port),
+            "--workers",
+            str(workers),
+            "--threads",
+            str(threads),
+        ]
         with (run_dir / "serve.log").open("wb") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
         served = Served(f"http://127.0.0.1:{port}", database_url, run_dir, process, tokens)
