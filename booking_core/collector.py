@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,9 +23,10 @@ from booking_core import tables as t
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.settings import BankSettings, load_settings
-from booking_core.store.limits import COUNTED_STATUSES
+from booking_core.store.limits import COUNTED_STATUSES, quota_key
+from booking_core.store.periods import recount
 from metrics import contract
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
 log = logging.getLogger(__name__)
 
@@ -318,29 +319,15 @@ def _slots_miscounted(connection: Connection, today: date) -> int:
 
 def _quotas_miscounted(connection: Connection, today: date) -> int:
     """Counted periods from the current month on whose counter is not what their bookings add up to."""
-    b, p = t.bookings.c, t.quota_periods.c
+    p = t.quota_periods.c
     since = period_start(PeriodKind.MONTH, today)
-    recount: Counter[tuple[Any, ...]] = Counter()
-    rows = connection.execute(
-        select(b.branch_id, b.region_id, b.channel, b.service_day, func.sum(b.units))
-        .where(b.service_day >= since, b.status.in_(COUNTED_STATUSES))
-        .group_by(b.branch_id, b.region_id, b.channel, b.service_day)
+    true = recount(connection, since)
+    counters = connection.execute(select(t.quota_periods).where(p.period_start >= since))
+    return sum(
+        row.used_units
+        != true[quota_key(row.scope_kind, row.scope_id, row.channel, row.period_kind), row.period_start]
+        for row in counters
     )
-    for branch_id, region_id, channel, day, units in rows:
-        for scope in (
-            (ScopeKind.BRANCH, branch_id),
-            (ScopeKind.REGION, region_id),
-            (ScopeKind.BANK, BANK_SCOPE_ID),
-        ):
-            for kind in PeriodKind:
-                for name in (ALL_CHANNELS, channel):
-                    recount[*scope, name, kind, period_start(kind, day)] += units
-    counters = connection.execute(
-        select(p.scope_kind, p.scope_id, p.channel, p.period_kind, p.period_start, p.used_units).where(
-            p.period_start >= since
-        )
-    )
-    return sum(row.used_units != recount[tuple(row)[:5]] for row in counters)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

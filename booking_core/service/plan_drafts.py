@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from booking_core.domain import QuotaKey, period_start
+from booking_core.domain import period_start
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 QUARTER_HOUR = timedelta(minutes=15)
@@ -124,8 +124,3 @@ class PlanDraft(BaseModel):
         """The sha256 of the canonical body: equal for equal plans, however they were written."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def quota_key(scope_kind: str, scope_id: str, channel: str, period_kind: str) -> QuotaKey:
-    """The quota key of column values."""
-    return QuotaKey(ScopeKind(scope_kind), scope_id, PeriodKind(period_kind), channel)

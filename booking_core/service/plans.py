@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row
 
 from booking_core.domain import FieldError
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
-from booking_core.service.plan_drafts import PlanDraft, quota_key
+from booking_core.service.plan_drafts import PlanDraft
 from booking_core.settings import load_settings
 from booking_core.store import limits, periods, plans
 from metrics.contract import BANK_SCOPE_ID, PlanRefusal
@@ -182,8 +182,9 @@ def _set_limits(connection: Connection, plan: StoredPlan) -> dict[int, tuple[int
         item.seq: (max(item.new_limit, rows[period].used_units), rows[period].override_units)
         for period, item in wanted.items()
     }
-    for period, item in wanted.items():
-        periods.set_override(connection, period, applied[item.seq][0], plan.row.plan_id)
+    periods.set_overrides(
+        connection, {period: (applied[item.seq][0], plan.row.plan_id) for period, item in wanted.items()}
+    )
     return applied
 
 
@@ -197,12 +198,14 @@ def _restore_limits(connection: Connection, plan: StoredPlan) -> None:
     first = min(start for _, start in touched)
     setters = plans.override_setters(connection, plan.row.region_id, first)
     set_by = {_period(item): item.plan_id for item in setters}
-    for period, item in touched.items():
-        setter = None if item.before_override is None else set_by.get(period)
-        periods.set_override(connection, period, item.before_override, setter)
+    restored = {period: item.before_override for period, item in touched.items()}
+    periods.set_overrides(
+        connection,
+        {period: (old, None if old is None else set_by.get(period)) for period, old in restored.items()},
+    )
 
 
-def _decide(  # noqa: PLR0917
+def _decide(
     connection: Connection, plan_id: str, command: Command, verb: str, allowed: tuple[str, ...], status: str
 ) -> PlanAnswer:
     plans.lock_plans(connection)
@@ -215,7 +218,7 @@ def _decide(  # noqa: PLR0917
     return _move(connection, command, verb, found.row, status, {}, **decided)
 
 
-def _move(  # noqa: PLR0917
+def _move(
     connection: Connection,
     command: Command,
     verb: str,
@@ -262,7 +265,7 @@ def _moment(plan: Row[Any]) -> date | datetime:
 
 
 def _period(item: Row[Any]) -> limits.Period:
-    return quota_key(item.scope_kind, item.scope_id, item.channel, item.period_kind), item.period_start
+    return limits.quota_key(item.scope_kind, item.scope_id, item.channel, item.period_kind), item.period_start
 
 
 def _stored(connection: Connection, plan_id: str) -> StoredPlan:

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, Row
 
 from booking_core.domain import QuotaKey
 from booking_core.service.commands import Command, CommandRefused, OutsideClaim, record_audit
-from booking_core.service.plan_drafts import quota_key
 from booking_core.settings import load_settings
 from booking_core.store import limits, periods
 from metrics.contract import ALL_CHANNELS, Channel, PlanRefusal
@@ -78,7 +77,7 @@ def parse_quota_id(quota_id: str) -> QuotaKey | None:
         return None
     scope_kind, *scope_id, channel, period_kind = parts
     try:
-        return quota_key(
+        return limits.quota_key(
             scope_kind,
             ":".join(scope_id),
             channel if channel == ALL_CHANNELS else Channel(channel),

@@ -13,13 +13,18 @@ from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from booking_core.domain import QuotaKey
 from booking_core.tables import branches, quota_periods, quotas, regions
-from metrics.contract import BANK_SCOPE_ID, ScopeKind
+from metrics.contract import BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 COUNTED_STATUSES: Final = ("held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use units of their quotas."""
 
 Period = tuple[QuotaKey, date]
 """One concrete period of a quota: the quota and the first day."""
+
+
+def quota_key(scope_kind: str, scope_id: str, channel: str, period_kind: str) -> QuotaKey:
+    """The quota key of column values."""
+    return QuotaKey(ScopeKind(scope_kind), scope_id, PeriodKind(period_kind), channel)
 
 
 def standing_limit(connection: Connection, quota_id: str) -> int | None:

@@ -6,18 +6,20 @@ that are there already, under `lock_slots`: no booking can slip between the coun
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from itertools import product
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
-from booking_core.domain import QuotaKey, period_start
-from booking_core.store.limits import COUNTED_STATUSES, Period
-from booking_core.store.quotas import create_period
+from booking_core.decide import SCOPE_ORDER
+from booking_core.domain import QuotaKey, next_period_start, period_start
+from booking_core.store.limits import COUNTED_STATUSES, Period, quota_key
 from booking_core.tables import bookings, quota_periods
-from metrics.contract import PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,47 @@ def locked_periods(connection: Connection, wanted: Collection[Period]) -> dict[P
     """The rows of these periods, locked, and made (counted) where missing; call `lock_slots` before."""
     found = _existing(connection, wanted)
     missing = [period for period in wanted if period not in found]
-    for period in missing:
-        create_period(connection, period)
-    return found | _existing(connection, missing)
+    if not missing:
+        return found
+    end = max(next_period_start(key.period_kind, start) for key, start in missing)
+    used = recount(connection, min(start for _, start in missing), end)
+    connection.execute(
+        insert(quota_periods), [{**_named(period), "used_units": used[period]} for period in missing]
+    )
+    return found | {period: PeriodRow(used[period], None, None) for period in missing}
 
 
-def set_override(connection: Connection, period: Period, limit: int | None, plan_id: str | None) -> None:
-    """Set the override of a row that exists, and the plan behind it."""
-    same = [quota_periods.c[name] == value for name, value in zip(_NAMES, _names(period), strict=True)]
-    connection.execute(update(quota_periods).where(*same).values(limit_units=limit, plan_id=plan_id))
+def set_overrides(connection: Connection, overrides: Mapping[Period, tuple[int | None, str | None]]) -> None:
+    """Set (override, plan behind it) on rows that exist."""
+    statement = (
+        update(quota_periods)
+        .where(*(quota_periods.c[name] == bindparam(f"_{name}") for name in _NAMES))
+        .values(limit_units=bindparam("_limit"), plan_id=bindparam("_plan"))
+    )
+    rows = [
+        {f"_{name}": value for name, value in _named(period).items()} | {"_limit": limit, "_plan": plan_id}
+        for period, (limit, plan_id) in overrides.items()
+    ]
+    if rows:
+        connection.execute(statement, rows)
+
+
+def recount(connection: Connection, first: date, end: date | None = None) -> Counter[Period]:
+    """The units of counted bookings in every period of every scope and channel, of days in [first, end).
+
+    Right for periods that lie within these days.
+    """
+    b = bookings.c
+    where = [b.service_day >= first, b.status.in_(COUNTED_STATUSES)]
+    where += [] if end is None else [b.service_day < end]
+    by = (b.branch_id, b.region_id, b.channel, b.service_day)
+    used: Counter[Period] = Counter()
+    for row in connection.execute(select(*by, func.sum(b.units).label("units")).where(*where).group_by(*by)):
+        scope_ids = (row.branch_id, row.region_id, BANK_SCOPE_ID)
+        scopes = zip(SCOPE_ORDER, scope_ids, strict=True)
+        for (scope, scope_id), kind, channel in product(scopes, PeriodKind, (ALL_CHANNELS, row.channel)):
+            used[QuotaKey(scope, scope_id, kind, channel), period_start(kind, row.service_day)] += row.units
+    return used
 
 
 def booked_periods(connection: Connection, key: QuotaKey, first_day: date) -> list[Period]:
@@ -63,9 +97,10 @@ def booked_periods(connection: Connection, key: QuotaKey, first_day: date) -> li
 _NAMES: Final = ("scope_kind", "scope_id", "channel", "period_kind", "period_start")
 
 
-def _names(period: Period) -> tuple[str, str, str, str, date]:
+def _named(period: Period) -> dict[str, Any]:
     key, start = period
-    return key.scope_kind, key.scope_id, key.channel, key.period_kind, start
+    values = (key.scope_kind, key.scope_id, key.channel, key.period_kind, start)
+    return dict(zip(_NAMES, values, strict=True))
 
 
 def _existing(connection: Connection, wanted: Collection[Period]) -> dict[Period, PeriodRow]:
@@ -86,7 +121,7 @@ def _existing(connection: Connection, wanted: Collection[Period]) -> dict[Period
     chosen = set(wanted)
     found = {}
     for row in rows:
-        key = QuotaKey(ScopeKind(row.scope_kind), row.scope_id, PeriodKind(row.period_kind), row.channel)
+        key = quota_key(row.scope_kind, row.scope_id, row.channel, row.period_kind)
         if (key, row.period_start) in chosen:
             found[key, row.period_start] = PeriodRow(row.used_units, row.limit_units, row.plan_id)
     return found
