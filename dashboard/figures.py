@@ -177,7 +177,7 @@ def demand_by_day(days: pd.DataFrame, today: date, language: str) -> go.Figure:
     return _time_axis(_styled(figure, text("wishes", language), height=420), language, days=True)
 
 
-def intraday(  # noqa: PLR0917  (four frames of one moment)
+def intraday(
     observed: pd.DataFrame,
     expected: pd.DataFrame,
     workers: pd.DataFrame,

@@ -155,10 +155,17 @@ def remembered(
     Streamlit's own `bind` writes the label shown, which changes with the language; this writes the value,
     so that a link opens the same view in either.
     """
-    if st.session_state.get(key) not in options:
-        asked = st.query_params.get(key)
-        st.session_state[key] = next((option for option in options if str(option) == asked), default)
+    kept, asked = f"kept_{key}", st.query_params.get(key)
+    current = st.session_state.get(key)
+    if current not in options:  # first run, or dropped by a page switch
+        from_url = next((option for option in options if str(option) == asked), default)
+        current = st.session_state.get(kept, from_url)
+    if current not in options:
+        current = default
+    st.session_state[key] = current  # said anew on every run, or the widget of another page starts empty
     chosen = widget(key, options)
+    chosen = current if chosen is None else chosen
+    st.session_state[kept] = chosen
     if chosen == default:
         st.query_params.pop(key, None)
     elif st.query_params.get(key) != str(chosen):

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.support.tools import free_port, require_tool
 
 PROJECT = Path(__file__).parents[2]
+WAIT_MILLISECONDS = 60_000
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -67,7 +68,8 @@ def browser_page(*, width: int = 1360, height: int = 900) -> Iterator[Page]:
         )
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(WAIT_MILLISECONDS)
+            expect.set_options(timeout=WAIT_MILLISECONDS)
             yield page
         finally:
             browser.close()
