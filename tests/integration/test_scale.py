@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import groupby
 
 import httpx
 import pytest
@@ -28,14 +27,12 @@ from booking_core.service.commands import Command
 from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.plans import StoredPlan, apply_plan, create_plan
-from booking_core.service.tokens import issue_token
+from booking_core.serving import CONTROL_SOCKET
 from booking_core.settings import BankSettings
 from booking_core.store.plans import planned_workers
 from metrics.contract import TokenScope
 from tests.support.bank import Bank
-from tests.support.tools import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.serving import ROOT, Served, serve
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
@@ -88,42 +85,33 @@ def plan_servers(bank: Bank, plan_id: str, workers: int | None, start: datetime 
 
 @dataclass
 class Stage:
-    """A served bank: the processes of its own, stopped at the end."""
+    """A served bank whose scale-in waits two seconds instead of two minutes; its processes end with it."""
 
     bank: Bank
-    run_dir: Path
-    port: int = field(default_factory=free_port)
+    served: Served
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def gunicorn(self) -> Gunicorn:
         """The control socket's client."""
-        return Gunicorn(self.run_dir / "gunicorn.ctl")
+        return Gunicorn(self.served.run_dir / CONTROL_SOCKET)
+
+    @property
+    def port(self) -> int:
+        """The port it answers on."""
+        return int(self.served.url.rsplit(":", 1)[1])
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A command of booking_core, logging into the run directory."""
-        self.run_dir.mkdir(exist_ok=True)
-        environment = {
-            **os.environ,
-            "SLOTCAST_DATABASE_URL": self.bank.url,
-            "SLOTCAST_RUN_DIR": str(self.run_dir),
-        }
-        with (self.run_dir / f"{arguments[0]}.log").open("ab") as log:
+        """A command of booking_core beside the server, logging into its run directory."""
+        with (self.served.run_dir / f"{arguments[0]}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "booking_core", *arguments],
                 cwd=ROOT,
-                env=environment,
+                env=self.served.environment(),
                 stdout=log,
                 stderr=log,
             )
         self.processes.append(process)
-        return process
-
-    def serve(self) -> subprocess.Popen[bytes]:
-        """The API with one worker, answering."""
-        process = self.start("serve", "--port", str(self.port), "--log-level", "warning")
-        eventually(lambda: httpx.get(f"http://127.0.0.1:{self.port}/healthz").status_code == 200, "serves")
-        eventually(lambda: self.gunicorn.workers().running == 1, "control socket answers")
         return process
 
     def scale(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -134,56 +122,49 @@ class Stage:
         """Whether so many workers run, and no more are wanted."""
         return lambda: (w := self.gunicorn.workers()).running == w.kept == workers
 
-    def log(self, name: str) -> str:
-        """What a command logged."""
-        return (self.run_dir / f"{name}.log").read_text()
-
-    def token(self) -> str:
-        """A planner's token."""
-        with write_transaction(self.bank.engine) as connection:
-            return issue_token(connection, name="planner", scopes=["planner"])
+    def log(self) -> str:
+        """What the actuators logged."""
+        return (self.served.run_dir / "scale.log").read_text()
 
     def reasons(self) -> list[tuple[str, int]]:
         """The decisions as (reason, target), repetitions folded."""
         c = t.scaling_decisions.c
         with self.bank.engine.connect() as connection:
             rows = connection.execute(select(c.reason, c.target).order_by(c.decision_id)).all()
-        folded: list[tuple[str, int]] = []
-        for row in rows:
-            if not folded or folded[-1] != tuple(row):
-                folded.append((row.reason, row.target))
-        return folded
+        return [key for key, _ in groupby((row.reason, row.target) for row in rows)]
 
 
 @contextmanager
-def staged(bank: Bank, folder: Path) -> Iterator[Stage]:
-    """A stage whose scale-in waits two seconds instead of two minutes."""
+def staged(bank: Bank) -> Iterator[Stage]:
+    """A stage whose server answers."""
     bank.set("scaling", {"stabilisation_seconds": 2.0})
-    stage = Stage(bank, folder)
-    try:
-        yield stage
-    finally:
-        for process in reversed(stage.processes):
-            process.terminate()
-        for process in stage.processes:
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with serve(bank.url) as served:
+        stage = Stage(bank, served)
+        try:
+            eventually(stage.running(1), "the control socket answers")
+            yield stage
+        finally:
+            for process in stage.processes:
+                process.terminate()
+            for process in stage.processes:
+                try:
+                    process.wait(40)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 @pytest.fixture
-def stage(bank: Bank, tmp_path: Path) -> Iterator[Stage]:
+def stage(bank: Bank) -> Iterator[Stage]:
     """A stage on each database."""
-    with staged(bank, tmp_path / "run") as made:
+    with staged(bank) as made:
         yield made
 
 
 @pytest.fixture
-def sqlite_stage(sqlite_bank: Bank, tmp_path: Path) -> Iterator[Stage]:
+def sqlite_stage(sqlite_bank: Bank) -> Iterator[Stage]:
     """A stage on SQLite."""
-    with staged(sqlite_bank, tmp_path / "run") as made:
+    with staged(sqlite_bank) as made:
         yield made
 
 
@@ -192,8 +173,8 @@ class Customers(threading.Thread):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(daemon=True)
-        self.url = f"http://127.0.0.1:{stage.port}/v1/branches"
-        self.headers = {"Authorization": f"Bearer {stage.token()}"}
+        self.url = f"{stage.served.url}/v1/branches"
+        self.headers = {"Authorization": f"Bearer {stage.served.tokens['planner']}"}
         self.answered, self.failed, self.stopped = 0, [], threading.Event()
 
     def run(self) -> None:
@@ -209,7 +190,6 @@ class Customers(threading.Thread):
 
 def test_the_plan_scales_out_and_idleness_scales_in(stage: Stage) -> None:
     """1 → 3 by an applied server plan, back to 1 by low observed load; no request fails on the way."""
-    stage.serve()
     customers = Customers(stage)
     customers.start()
     plan_servers(stage.bank, "s1", 3)
@@ -233,11 +213,10 @@ def test_the_plan_scales_out_and_idleness_scales_in(stage: Stage) -> None:
 def test_requests_in_flight_are_answered_while_their_worker_leaves(sqlite_stage: Stage) -> None:
     """Requests whose bodies are still under way on every worker are answered after the resize began."""
     stage = sqlite_stage
-    stage.serve()
     assert stage.gunicorn.resize(3).running == 3
     body = b'{"plan_id": 1}'
     head = (
-        f"POST /v1/plans HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stage.token()}\r\n"
+        f"POST /v1/plans HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stage.served.tokens['planner']}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     sockets = [socket.create_connection(("127.0.0.1", stage.port), timeout=20) for _ in range(12)]
@@ -258,7 +237,6 @@ def test_requests_in_flight_are_answered_while_their_worker_leaves(sqlite_stage:
 def test_the_actuator_survives_its_own_death_and_gunicorns(sqlite_stage: Stage) -> None:
     """Killed and started anew it goes on from what it finds; a restarted gunicorn is scaled again."""
     stage = sqlite_stage
-    server = stage.serve()
     plan_servers(stage.bank, "s1", 2)
     actuator = stage.scale("--interval", "0.2")
     eventually(stage.running(2), "two workers")
@@ -268,13 +246,13 @@ def test_the_actuator_survives_its_own_death_and_gunicorns(sqlite_stage: Stage) 
     actuator = stage.scale("--interval", "0.2")
     eventually(stage.running(3), "three workers by the second actuator")
     assert stage.start("scale", "--once").wait(20) == 3, "a second actuator beside it refuses to work"
-    server.terminate()
-    server.wait(40)
-    eventually(lambda: "gunicorn does not answer" in stage.log("scale"), "absence is logged")
+    stage.served.process.terminate()
+    stage.served.process.wait(40)
+    eventually(lambda: "gunicorn does not answer" in stage.log(), "absence is logged")
     assert actuator.poll() is None
     stage.start("serve", "--port", str(stage.port), "--log-level", "warning")
     eventually(stage.running(3), "the new gunicorn is scaled")
-    eventually(lambda: "scaling again" in stage.log("scale"), "the return is logged")
+    eventually(lambda: "scaling again" in stage.log(), "the return is logged")
     actuator.terminate()
     assert actuator.wait(20) == 0
     assert stage.gunicorn.workers().running == 3, "its end leaves the workers as they are"
@@ -282,10 +260,12 @@ def test_the_actuator_survives_its_own_death_and_gunicorns(sqlite_stage: Stage) 
 
 def test_once_without_a_server_says_so(sqlite_stage: Stage) -> None:
     """Exit 3 and a clear line where there is nothing to scale; exit 2 for bounds that make no rule."""
+    sqlite_stage.served.process.terminate()
+    sqlite_stage.served.process.wait(40)
     assert sqlite_stage.scale("--once").wait(30) == 3
-    assert "nothing scaled" in sqlite_stage.log("scale")
+    assert "nothing scaled" in sqlite_stage.log()
     assert sqlite_stage.scale("--once", "--min", "5").wait(30) == 2
-    assert "min 5, max 3" in sqlite_stage.log("scale")
+    assert "min 5, max 3" in sqlite_stage.log()
 
 
 @dataclass
