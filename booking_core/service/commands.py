@@ -58,7 +58,7 @@ class InvalidCommand:
 Refusal = CommandRefused | OutsideClaim | InvalidCommand
 
 
-def record_audit(  # noqa: PLR0917
+def record_audit(
     connection: Connection, command: Command, action: str, target: str, before: Any, after: Any
 ) -> None:
     """Write down who changed what, in the transaction that changes it."""
