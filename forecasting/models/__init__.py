@@ -1,1 +1,1 @@
-"""History in, calibrated quantiles and joint sample paths out; pure apart from the optimiser's own process."""
+"""History in, calibrated quantiles and joint sample paths out; no I/O but the optimiser's own process."""

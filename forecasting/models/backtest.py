@@ -1,4 +1,4 @@
-"""Rolling-origin backtest of a daily series: the same folds for every candidate, and the gate's figures from them."""
+"""Rolling-origin backtest of a daily series: the same folds for every candidate, and the gate's figures."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ FOLD_STEP_DAYS: Final = 29  # no multiple of 7, so that origins fall on differen
 SHORT_FOLD_DAYS: Final = 14
 LEAST_TRAINING_DAYS: Final = 56
 
+CHANCE_RATIO: Final = 1.05
+
 BAND: Final = (0.1, 0.9)
 BAND_LEVEL: Final = 0.8
-FACTOR_RANGE: Final = (0.7, 1.6)
-FACTOR_PRIOR_DAYS: Final = 60.0  # backtest days at which the learned factor counts for half
+FACTOR_RANGE: Final = (0.7, 2.0)
+FACTOR_PRIOR_DAYS: Final = 30.0  # backtest days at which the learned factor counts for half
 
 Forecaster = Callable[[pd.Series, pd.DatetimeIndex, int], dict[str, Floats]]
 """(past, coming days, fold number) → paths (paths, days) by candidate."""
@@ -37,7 +39,7 @@ class Fold:
 
 
 def fold_origins(length: int, horizon_days: int) -> list[Fold]:
-    """The folds for a series of `length` days, latest first; empty when two do not fit behind 8 weeks of training."""
+    """The folds for a series of `length` days, latest first; empty when two do not fit after 8 weeks."""
     for days, step in (
         (min(horizon_days, FOLD_DAYS), FOLD_STEP_DAYS),
         (min(horizon_days, SHORT_FOLD_DAYS), SHORT_FOLD_DAYS + 1),
@@ -66,19 +68,25 @@ class Judgement:
     wql: dict[str, float]
     results: dict[str, list[FoldResult]]
 
-    def best(self, *, preferred: str) -> str:
-        """The candidate with the least WQL; `preferred` on a tie and where no figure is finite."""
+    def best(self, *, steady: str, fallback: str) -> str:
+        """The candidate with the least WQL, or `steady` where that is within 5 % of it.
+
+        Three folds are few: a small lead is chance more often than not. `fallback` where no figure is finite,
+        and on a tie with it.
+        """
         finite = {name: score for name, score in self.wql.items() if np.isfinite(score)}
         if not finite:
-            return preferred
-        return min(finite, key=lambda name: (finite[name], name != preferred))
+            return fallback
+        least = min(finite, key=lambda name: (finite[name], name != fallback))
+        near = finite.get(steady, np.inf) <= CHANCE_RATIO * finite[least]
+        return steady if near and finite[steady] < finite.get(fallback, np.inf) else least
 
     def spread_factor(self, name: str) -> float:
-        """What to multiply the distance from the median by, so that the 80 % band covers 80 % of the folds' days."""
+        """The spread about the median with which the 80 % band covers 80 % of the folds' days."""
         return _spread_factor(self.results.get(name, []))
 
     def coverage80(self, name: str) -> float | None:
-        """The share of the folds' days inside the 80 % band, each fold's band spread as the others ask; None if unknown."""
+        """The folds' share of days inside the 80 % band, each band spread as the other folds ask."""
         results = self.results.get(name, [])
         inside: list[float] = []
         for number, result in enumerate(results):
@@ -118,7 +126,7 @@ def _band(quantiles: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _spread_factor(results: list[FoldResult]) -> float:
-    """The 0.8 quantile of |error| ÷ half-width on its side, drawn to 1 when days are few, within 0.7 to 1.6."""
+    """The 0.8 quantile of |error| ÷ half-width on its side, drawn to 1 when days are few, within 0.7 to 2."""
     scores: list[Floats] = []
     for result in results:
         low, middle, high = _band(result.quantiles)

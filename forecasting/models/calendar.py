@@ -1,19 +1,27 @@
-"""Days by what they are to customers: workday, weekend, public holiday, make-up workday, around breaks and ends.
+"""Days by what they are to customers: workday, weekend, holiday, make-up workday, around breaks and ends.
 
-Everything follows the *effective* day type of the configured country (the `holidays` library, ISO 3166 code, or
-"none" for weekdays only): a Chinese make-up Sunday (调休) is a workday, a public holiday is not, and month ends
-are counted in workdays, because a customer's month ends with the last day on which a counter is open.
+Everything follows the *effective* day type of the configured country (the `holidays` library, ISO 3166
+code, or "none" for weekdays only): a Chinese make-up Sunday (调休) is a workday, a public holiday is not, and
+month ends are counted in workdays, because a customer's month ends with the last day on which a counter is
+open.
 """
 
 from __future__ import annotations
 
 import functools
+import warnings
 from datetime import date, timedelta
 from typing import Final
 
 import holidays
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+
+from forecasting.frames import Floats
+
+Bools = npt.NDArray[np.bool_]
+Integers = npt.NDArray[np.int64]
 
 NO_COUNTRY: Final = "none"
 
@@ -26,9 +34,10 @@ LONG_BREAK_DAYS: Final = 5
 BREAK_DAYS: Final = 3
 MONTH_EDGE_WORKDAYS: Final = 5
 QUARTER_EDGE_WORKDAYS: Final = 3
+WEEKDAY_PREFIX: Final = "weekday_"
 IN_LIEU: Final = "day off in lieu"
 
-# Days relative to the first day of Spring Festival; the run-up and the slow return differ from ordinary weeks.
+# Days after the first day of Spring Festival: the run-up and the slow return differ from ordinary weeks.
 SPRING_WINDOWS: Final = ((-15, -8), (-7, -3), (-2, -1), (0, 6), (7, 9), (10, 15))
 SPRING_FESTIVAL: Final = "Chinese New Year (Spring Festival)"
 
@@ -40,7 +49,7 @@ class UnknownCountryError(ValueError):
 
 
 def check_country(country: str) -> str:
-    """The country code as used here: upper case, or "none"; UnknownCountryError if there is no such calendar."""
+    """The country code as used here, upper case or "none"; UnknownCountryError without a calendar."""
     if country.lower() == NO_COUNTRY:
         return NO_COUNTRY
     code = country.upper()
@@ -54,11 +63,12 @@ def check_country(country: str) -> str:
 def day_types(days: pd.DatetimeIndex, country: str) -> pd.DataFrame:
     """What each day is, one row a day, index `days` (normalised to midnight, must ascend).
 
-    Columns: kind (work|weekend|holiday|make_up), holiday (name, "" if none; observed days bear the name of the
-    day they stand for), works (bool), break_days (length of the run of days off that contains the day, 0 on a
-    workday), since_break and until_break (length of the run of days off just before or after a workday, else 0),
-    month_start, month_end, quarter_end (1 = first or last workday, 2 = next to it …; 0 on days off),
-    spring_offset (days after the first day of Spring Festival; 999 outside -15..15 and outside CN).
+    Columns: kind (work|weekend|holiday|make_up), holiday (name, "" if none; observed days bear the name of
+    the day they stand for), works (bool), break_days (length of the run of days off that contains the day,
+    0 on a workday), since_break and until_break (length of the run of days off just before or after a
+    workday, else 0), month_start, month_end, quarter_end (1 = first or last workday, 2 = next to it …; 0 on
+    days off), spring_offset (days after the first day of Spring Festival; 999 outside -15..15 and outside
+    CN).
     """
     if len(days) == 0:
         return _typed_range(2000, 2000, NO_COUNTRY).iloc[:0]
@@ -101,26 +111,31 @@ def _country_days(
         return {}, set(), {5, 6}
     years = range(first_year, last_year + 1)
     # English names: they are keys here, and the same whatever the machine's language
-    try:
+    with warnings.catch_warnings():
+        # a calendar that ends in some year warns; days beyond it are ordinary weekdays
+        warnings.simplefilter("ignore")
         calendar = holidays.country_holidays(country, years=years, language="en_US")
-    except (NotImplementedError, ValueError):
-        calendar = holidays.country_holidays(country, years=years)
     names = {day: _plain_name(name) for day, name in calendar.items()}
     # some calendars name workdays too: a day on which one works is no day off
-    make_up = {day for day in calendar.weekend_workdays if calendar.is_working_day(day)}
+    make_up = set(calendar.weekend_workdays)
     return {day: name for day, name in names.items() if day not in make_up}, make_up, set(calendar.weekend)
+
+
+def _weekend(country: str) -> set[int]:
+    """The weekdays (0 = Monday) of a country's weekend."""
+    return {5, 6} if country == NO_COUNTRY else set(holidays.country_holidays(country).weekend)
 
 
 def _plain_name(name: str) -> str:
     """A holiday's name without its year's accidents, so that it is one name from year to year."""
-    first = name.split(";")[0].strip()
-    return IN_LIEU if first.startswith("Day off") else first.split(" (observed")[0]
+    first = name.partition(";")[0].strip()
+    return IN_LIEU if first.startswith("Day off") else first.partition(" (observed")[0]
 
 
 def _breaks(
-    works: np.ndarray[tuple[int], np.dtype[np.bool_]],
-) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Per day: length of its own run of days off, of the run that ended the day before, of the one that begins next."""
+    works: Bools,
+) -> Integers:
+    """Per day: length of its own run of days off, of the run just before, of the run just after."""
     runs = np.zeros((len(works), 3), dtype=np.int64)
     edges = np.flatnonzero(np.diff(np.concatenate(([True], works, [True])).astype(np.int8)))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
@@ -132,9 +147,7 @@ def _breaks(
     return runs
 
 
-def _rank_of_workday(
-    works: np.ndarray[tuple[int], np.dtype[np.bool_]], period: pd.Series, *, from_end: bool
-) -> pd.Series:
+def _rank_of_workday(works: Bools, period: pd.Series, *, from_end: bool) -> pd.Series:
     """1 for the first (or last) workday of its period, 2 for the next one inwards …, 0 on days off."""
     counted = pd.Series(works.astype(np.int64), index=period.index)
     if from_end:
@@ -143,7 +156,7 @@ def _rank_of_workday(
     return rank.sort_index()
 
 
-def _spring_offsets(dates: list[date], names: dict[date, str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _spring_offsets(dates: list[date], names: dict[date, str]) -> Integers:
     """Days after the first day of Spring Festival, 999 where none is within 15 days."""
     offsets = np.full(len(dates), 999, dtype=np.int64)
     firsts: dict[int, date] = {}
@@ -161,24 +174,24 @@ def _spring_offsets(dates: list[date], names: dict[date, str]) -> np.ndarray[tup
 def regressors(days: pd.DatetimeIndex, country: str) -> pd.DataFrame:
     """The day-type regressors of a model of daily demand, one float column each, index `days`.
 
-    They replace a weekly seasonality: `weekday_*` is the *effective* weekday (0 = Monday, the first workday is
-    the reference), where a make-up workday is an average workday plus `make_up`, and a holiday is the last day
-    of the weekend plus `holiday` plus, softly, its own name (`named_*`). The others are 0 or 1.
+    They replace a weekly seasonality: `weekday_*` is the *effective* weekday (0 = Monday, the first workday
+    is the reference), where a make-up workday is an average workday plus `make_up`, and a holiday is the
+    last day of the weekend plus `holiday` plus, softly, its own name (`named_*`). The others are 0 or 1.
     """
     types = day_types(days, country)
     kind = types["kind"].to_numpy()
-    _, _, weekend = _country_days(country, 2000, 2000)
+    weekend = _weekend(country)
     workdays = [weekday for weekday in range(7) if weekday not in weekend]
     rest = max(weekend) if weekend else workdays[-1]
     weekday = np.asarray(days.weekday)
-    columns: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
+    columns: dict[str, Floats] = {}
     for number in range(7):
         if number == workdays[0]:
             continue
         ordinary = (weekday == number) & np.isin(kind, (WORK, WEEKEND))
         share = np.where(kind == MAKE_UP, 1.0 / len(workdays) if number in workdays else 0.0, 0.0)
         share = np.where(kind == HOLIDAY, float(number == rest), share)
-        columns[f"weekday_{number}"] = np.where(ordinary, 1.0, share)
+        columns[f"{WEEKDAY_PREFIX}{number}"] = np.where(ordinary, 1.0, share)
     breaks, since, until = (types[name].to_numpy() for name in ("break_days", "since_break", "until_break"))
     flags = {
         HOLIDAY: kind == HOLIDAY,

@@ -45,8 +45,9 @@ def weighted_quantile_loss(actual: Floats, forecasts: Floats, levels: Sequence[f
 def mase(actual: Floats, forecast: Floats, history: Floats, *, season: int) -> float:
     """Mean absolute scaled error, ≥ 0, lower is better; 1 = as good as seasonal naive was within the history.
 
-    mean |actual − forecast| ÷ mean |history[t] − history[t − season]|. NaN when the history never changes from
-    season to season or is too short. Reference: Hyndman and Koehler, International Journal of Forecasting 22 (2006).
+    mean |actual − forecast| ÷ mean |history[t] − history[t − season]|. NaN when the history never changes
+    from season to season or is too short. Reference: Hyndman and Koehler, International Journal of
+    Forecasting 22 (2006).
     """
     steps = np.abs(history[season:] - history[:-season])
     steps = steps[~np.isnan(steps)]

@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 import pandas as pd
 
-from forecasting.models.calendar import HOLIDAY, MAKE_UP, day_types
+from forecasting.models.calendar import HOLIDAY, MAKE_UP, Bools, day_types
 
 RECENT_DAYS: Final = 182
 LEAST_SEEN: Final = 3  # fewer ordinary days of a weekday, or of holidays at all, prove nothing
@@ -26,7 +26,7 @@ OUTAGE_MOST_ZEROS: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """The closed days of one series: weekdays (0 = Monday), holidays by name, and holidays never seen before."""
+    """The closed days of one series: weekdays (0 = Monday), holidays by name, holidays never seen."""
 
     closed_weekdays: frozenset[int] = frozenset()
     closed_holidays: frozenset[str] = frozenset()
@@ -38,8 +38,8 @@ class Openings:
         """The openings learned from a regular daily series (NaN = unknown).
 
         A weekday is closed when its ordinary days of the last half year are at least three and all 0 or all
-        absent. A holiday is closed when each day of its name had (almost) nothing or is absent; one never seen
-        follows the majority of those seen.
+        absent. A holiday is closed when each day of its name had (almost) nothing or is absent; one never
+        seen follows the majority of those seen.
         """
         known = y.dropna()
         if known.empty:
@@ -72,7 +72,7 @@ class Openings:
             days_seen >= LEAST_SEEN and days_shut * 2 > days_seen,
         )
 
-    def open_days(self, days: pd.DatetimeIndex, country: str) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def open_days(self, days: pd.DatetimeIndex, country: str) -> Bools:
         """Per day whether it is open; a make-up workday is open when any workday is."""
         types = day_types(days, country)
         kind = types["kind"].to_numpy()
@@ -87,17 +87,15 @@ class Openings:
         )
         closed = np.where(kind == HOLIDAY, weekday_closed | holiday_closed, weekday_closed)
         make_up_closed = len(self.closed_weekdays) >= 7  # noqa: PLR2004 - the days of a week
-        opened: np.ndarray[tuple[int], np.dtype[np.bool_]] = ~np.where(
-            kind == MAKE_UP, make_up_closed, closed
-        ).astype(bool)
+        opened: Bools = ~np.where(kind == MAKE_UP, make_up_closed, closed).astype(bool)
         return opened
 
 
 def without_outages(y: pd.Series, country: str) -> tuple[pd.Series, int]:
     """The series with the zeros of outages made unknown (NaN), and how many days those were.
 
-    An outage is a run of 3 to 28 open, ordinary days of exactly 0 in a series that otherwise hardly knows zeros
-    (at most 5 % of them, usual level at least 5 units).
+    An outage is a run of 3 to 28 open, ordinary days of exactly 0 in a series that otherwise hardly knows
+    zeros (at most 5 % of them, usual level at least 5 units).
     """
     openings = Openings.of(y, country)
     days = pd.DatetimeIndex(y.index)

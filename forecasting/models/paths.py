@@ -27,7 +27,8 @@ def block_bootstrap(
     places = max(len(residuals) // align, 1)
     starts = (len(residuals) - align * rng.integers(1, places + 1, size=(paths, blocks, 1))) % len(residuals)
     index = (starts + np.arange(block)) % len(residuals)
-    return residuals[index].reshape(paths, blocks * block)[:, :steps]
+    drawn: Floats = residuals[index].reshape(paths, blocks * block)[:, :steps]
+    return drawn
 
 
 def ranks_of(values: Floats) -> Ranks:
@@ -36,7 +37,7 @@ def ranks_of(values: Floats) -> Ranks:
 
 
 def arrange(marginals: Floats, ranks: Ranks) -> Floats:
-    """Paths whose values at each step are `marginals` (ascending along axis 0), joined in the order of `ranks`."""
+    """Paths with the values `marginals` (ascending along axis 0) at each step, in the order of `ranks`."""
     return np.take_along_axis(marginals, ranks, axis=0)
 
 
@@ -45,9 +46,9 @@ def stratified_levels(paths: int) -> Floats:
     return (np.arange(paths) + 0.5) / paths
 
 
-def blend(first: Floats, second: Floats) -> Floats:
-    """The plain quantile average of two forecasts, joined as `first` is."""
-    average = (np.sort(first, axis=0) + np.sort(second, axis=0)) / 2.0
+def blend(first: Floats, second: Floats, share: Floats | float = 0.5) -> Floats:
+    """The quantile average of two forecasts, joined as `first` is; `share` (steps,) weighs `first`."""
+    average = share * np.sort(first, axis=0) + (1.0 - share) * np.sort(second, axis=0)
     return arrange(average, ranks_of(first))
 
 

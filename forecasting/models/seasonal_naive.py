@@ -13,9 +13,9 @@ def seasonal_naive_paths(
 ) -> Floats:
     """Sample paths (paths, steps) ≥ 0 around the last value of the same place in the week.
 
-    `history` is regular, oldest first, NaN = unknown; `season` is the number of steps in a week. Errors are the
-    past differences between a step and the one a week earlier, redrawn by the week. With less than two weeks
-    there are none: the paths are drawn from all that is known (0 if nothing is).
+    `history` is regular, oldest first, NaN = unknown; `season` is the number of steps in a week. Errors are
+    the past differences between a step and the one a week earlier, redrawn by the week. With less than two
+    weeks there are none: the paths are drawn from all that is known (0 if nothing is).
     """
     known = history[~np.isnan(history)]
     if len(known) == 0:

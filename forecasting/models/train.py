@@ -1,4 +1,4 @@
-"""The forecast of one daily series: candidates, gate, champion, calibrated paths. What jobs and the CLI call."""
+"""The forecast of one daily series: candidates, gate, champion, calibrated paths."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PATHS: Final = 200
 class SeriesForecast:
     """The forecast of one daily series and how it came about.
 
-    champion: prophet | weeks8 | blend | seasonal_naive; why: one sentence with numbers. quantiles: `ds`, `mean`,
-    `q0.1`…`q0.9`, one row a day. wql_* and coverage80 come from the backtest, None where none was possible;
-    coverage80 is the share of backtest days inside the calibrated 80 % band, each fold calibrated on the others.
-    observations: known days used. parameters: what a rerun needs to know, JSON-able.
+    champion: prophet | weeks8 | blend | seasonal_naive; why: one sentence with numbers. quantiles: `ds`,
+    `mean`, `q0.1`…`q0.9`, one row a day. wql_* and coverage80 come from the backtest, None where none was
+    possible; coverage80 is the share of backtest days inside the calibrated 80 % band, each fold calibrated
+    on the others. observations: known days used. parameters: what a rerun needs to know, JSON-able.
     """
 
     champion: str
@@ -50,11 +50,11 @@ class SeriesForecast:
 def train_series(
     history: pd.DataFrame, horizon_days: int, *, country: str, seed: int, paths: int = PATHS
 ) -> SeriesForecast:
-    """The forecast of the `horizon_days` days after the last day of `history` (columns `ds` naive days, `y` ≥ 0).
+    """The forecast of `horizon_days` days after the last day of `history` (columns `ds` naive, `y` ≥ 0).
 
-    Missing days and NaN are unknown, not 0. Rows may be in any order; two rows of one day raise ValueError, as
-    do an empty history, a negative `y` and a horizon below 1; an unknown country raises UnknownCountryError.
-    The same arguments give the same numbers.
+    Missing days and NaN are unknown, not 0. Rows may be in any order; two rows of one day raise ValueError,
+    as do an empty history, a negative `y` and a horizon below 1; an unknown country raises
+    UnknownCountryError. The same arguments give the same numbers.
     """
     if horizon_days < 1:
         raise ValueError(f"horizon_days is {horizon_days}; expected at least 1")
@@ -113,7 +113,8 @@ class Choice:
 def choose(y: pd.Series, horizon_days: int, *, country: str, seed: int) -> Choice:
     """The champion of a regular, cleaned daily series, judged by rolling origins; the least WQL wins.
 
-    Below two weeks of known days: seasonal naive; too short for two folds with 8 weeks before the first: weeks8.
+    Below two weeks of known days: seasonal naive; too short for two folds with 8 weeks before the first:
+    weeks8.
     """
     known = int(y.notna().sum())
     if known < 2 * WEEK:
@@ -132,7 +133,7 @@ def choose(y: pd.Series, horizon_days: int, *, country: str, seed: int) -> Choic
         return made
 
     judged: Judgement = judge(y, folds, forecast)
-    champion = judged.best(preferred=WEEKS8)
+    champion = judged.best(steady=BLEND, fallback=WEEKS8)
     return Choice(
         champion=champion,
         why=_why(champion, judged, failures),
@@ -147,7 +148,9 @@ def _why(champion: str, judged: Judgement, failures: dict[str, str]) -> str:
     scores = ", ".join(
         f"{name} {score:.4f}" for name, score in sorted(judged.wql.items(), key=lambda s: s[1])
     )
-    text = f"{champion}: lowest WQL in {judged.folds} folds of {judged.fold_days} days ({scores})"
+    least = all(judged.wql[champion] <= score for score in judged.wql.values())
+    rank = "lowest WQL" if least else "within 5 % of the lowest WQL, steadier,"
+    text = f"{champion}: {rank} in {judged.folds} folds of {judged.fold_days} days ({scores})"
     return text + "".join(f"; no {name}: {reason}" for name, reason in failures.items())
 
 
@@ -170,10 +173,11 @@ def candidates(
     seen = y.where(past_open).to_numpy()
     made: dict[str, Floats] = {}
     failures: dict[str, str] = {}
+    special = np.zeros(len(days))
     if PROPHET in among:
         try:
             fit = fit_prophet(y, past_open, country=country)
-            made[PROPHET] = prophet_paths(fit, days, paths=paths, rng=rng)
+            made[PROPHET], special = prophet_paths(fit, days, paths=paths, rng=rng)
         except CannotFitError as error:
             failures[PROPHET] = str(error)
     if WEEKS8 in among:
@@ -181,7 +185,8 @@ def candidates(
     if SEASONAL_NAIVE in among:
         made[SEASONAL_NAIVE] = seasonal_naive_paths(seen, len(days), season=WEEK, paths=paths, rng=rng)
     if BLEND in among and PROPHET in made and WEEKS8 in made:
-        made[BLEND] = blend(made[PROPHET], made[WEEKS8])
+        # weeks8 does not know a month end or a holiday: there the blend is Prophet
+        made[BLEND] = blend(made[PROPHET], made[WEEKS8], 0.5 + 0.5 * special)
     return {name: np.where(opened, values, 0.0) for name, values in made.items()}, failures
 
 
@@ -197,5 +202,5 @@ def _regular(history: pd.DataFrame) -> pd.Series:
         raise ValueError("the history has a negative y; demand is 0 or more")
     y = frame.set_index(TIME)[VALUE]
     first = y.first_valid_index()
-    start = y.index[0] if first is None else first
+    start = y.index[0] if first is None else pd.Timestamp(first)  # type: ignore[arg-type]
     return y.reindex(pd.date_range(start, y.index[-1], freq="D", unit="us"))

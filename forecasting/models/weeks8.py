@@ -1,7 +1,7 @@
 """weeks8: the empirical quantiles of the same weekday and time of day over the last 8 weeks.
 
-No fit and nothing to break, which makes it the gate that any model must pass and the first fallback. On five of
-eight daily sets it beat Prophet at its defaults.
+No fit and nothing to break, which makes it the gate that any model must pass and the first fallback. On
+five of eight daily sets it beat Prophet at its defaults.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ BLOCK_WEEKS: Final = 4
 def weeks8_levels(history: Floats, steps: int, levels: Floats, *, season: int) -> Floats:
     """The quantiles of each coming step, (levels, steps), ≥ 0 as the history is.
 
-    `history` is regular, oldest first, NaN = unknown; `season` is the number of steps in a week. A place in the
-    week without a known value in the 8 weeks takes its last 8 known ones; with none at all, the whole window's.
+    `history` is regular, oldest first, NaN = unknown; `season` is the number of steps in a week. A place in
+    the week without a known value in the 8 weeks takes its last 8 known ones; with none at all, the whole
+    window's.
     """
     weekly = _weeks(history, season)
     window = weekly[-WEEKS:]
@@ -56,7 +57,7 @@ def _weeks(history: Floats, season: int) -> Floats:
 
 
 def _known(column: Floats, pooled: Floats) -> Floats:
-    """The known values of one place in the week: of the last 8 weeks, else the last 8, else the pool, else 0."""
+    """One place's known values: those of the last 8 weeks, else the last 8, else the pool, else 0."""
     recent = column[-WEEKS:]
     for values in (recent[~np.isnan(recent)], column[~np.isnan(column)][-WEEKS:], pooled):
         if len(values):
@@ -65,7 +66,7 @@ def _known(column: Floats, pooled: Floats) -> Floats:
 
 
 def _past_errors(history: Floats, season: int) -> Floats:
-    """History minus the median of the same place in the 8 weeks before, scaled per place; unknown ones are 0."""
+    """History minus the median of its place in the 8 weeks before, scaled per place; unknown ones are 0."""
     weekly = _weeks(history, season)
     if weekly.shape[0] < 3:  # noqa: PLR2004 - one week to learn from and two to err in
         return np.zeros(0)
