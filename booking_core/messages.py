@@ -119,7 +119,7 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ),
         (
             "该贷款暂不可提前还款",
-            "贷款 {loan} 在所选日期不可提前还款：状态 {status}，可还款起始日 {eligible_from}。",
+            "贷款 {loan} 在所选日期不可提前还款：状态 {status}，起始日 {eligible_from}。",
         ),
     ),
     Reason.NOTICE_TOO_SHORT: _pair(
