@@ -1,0 +1,1 @@
+"""The demonstration behind `make run`: the sample bank, its live customers, and the story they tell."""
