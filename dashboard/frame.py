@@ -22,7 +22,6 @@ from dashboard.texts import LANGUAGES, full_day_name, text
 REFRESH_SECONDS: Final = 5
 PERIODS: Final = (1, 7, 28, 90)
 DEFAULT_PERIOD: Final = 7
-QUARTER_HOUR: Final = timedelta(minutes=15)
 WHOLE_BANK: Final = "all"
 
 
@@ -60,9 +59,8 @@ class View:
 
     @property
     def until(self) -> datetime:
-        """End of the running business quarter-hour."""
-        whole = self.business_now.replace(minute=self.business_now.minute // 15 * 15, second=0, microsecond=0)
-        return whole + QUARTER_HOUR
+        """End of today: nothing is attempted later, and the span stays the same all day."""
+        return self.midnight(1)
 
     def midnight(self, days: int = 0) -> datetime:
         """The start (UTC) of the bank-local day so many days from today."""
