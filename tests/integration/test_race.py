@@ -1,4 +1,4 @@
-"""No oversell under contention, on a real PostgreSQL with several processes; and the proof that locks do it."""
+"""No oversell under contention, on a real PostgreSQL with several processes; and proof that locks do it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -131,7 +131,7 @@ class Booking(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_oversold(self) -> None:
-        """No slot and no level with a limit holds more than it, but where the limit fell below what was used."""
+        """No slot and no level holds more than its limit, but where the limit fell below what was used."""
         for slot in rows(self.bank.engine, "slots"):
             assert slot["used_units"] + slot["offered_units"] <= slot["capacity_units"]  # type: ignore[operator]
         for level, used, limit in self._levels():

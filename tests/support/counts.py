@@ -13,7 +13,6 @@ from metrics.contract import PeriodKind, ScopeKind
 
 def drift(engine: Engine) -> list[str]:
     """One line for each counter of a slot or quota period that is not what the bookings add up to."""
-    wrong = []
     with engine.connect() as connection:
         used = dict(
             connection.execute(
@@ -24,9 +23,11 @@ def drift(engine: Engine) -> list[str]:
             .tuples()
             .all()
         )
-        for slot in connection.execute(select(t.slots)):
-            if slot.used_units != used.get(slot.slot_id, 0):
-                wrong.append(f"slot {slot.slot_id}: {slot.used_units}, bookings {used.get(slot.slot_id, 0)}")
+        wrong = [
+            f"slot {slot.slot_id}: {slot.used_units}, bookings {used.get(slot.slot_id, 0)}"
+            for slot in connection.execute(select(t.slots))
+            if slot.used_units != used.get(slot.slot_id, 0)
+        ]
         for row in connection.execute(select(t.quota_periods)).all():
             key = QuotaKey(ScopeKind(row.scope_kind), row.scope_id, PeriodKind(row.period_kind), row.channel)
             counted = count_units(connection, (key, row.period_start))

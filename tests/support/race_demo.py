@@ -1,4 +1,4 @@
-"""The race for the last units, with the locks and with the locks removed: `python -m tests.support.race_demo`.
+"""The race for the last units, with the locks and without: `python -m tests.support.race_demo`.
 
 Several processes with several threads each book different loans into different slots of one branch
 whose day quota is small, on a real PostgreSQL. The locks are removed only here, by replacing
