@@ -1,4 +1,4 @@
-"""Prophet on open days with day-type regressors, errors redrawn from its residuals. Only this file has prophet.
+"""Prophet on open days with day-type regressors, errors redrawn from residuals. Only this file has prophet.
 
 Chosen against Prophet's known traps: no 30.5-day terms (they drift off the month end: month edges are
 counted in workdays), no weekly Fourier (the effective weekday is a regressor), counts on a square-root or

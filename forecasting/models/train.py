@@ -59,7 +59,7 @@ def train_series(
     if horizon_days < 1:
         raise ValueError(f"horizon_days is {horizon_days}; expected at least 1")
     country = check_country(country)
-    y = _regular(history)
+    y = regular_series(history, "D")
     cleaned, outage_days = without_outages(y, country)
     observations = int(cleaned.notna().sum())
     rng = np.random.default_rng(seed)
@@ -136,22 +136,19 @@ def choose(y: pd.Series, horizon_days: int, *, country: str, seed: int) -> Choic
     champion = judged.best(steady=BLEND, fallback=WEEKS8)
     return Choice(
         champion=champion,
-        why=_why(champion, judged, failures),
+        why=explain(champion, judged) + "".join(f"; no {name}: {text}" for name, text in failures.items()),
         wql=judged.wql,
         coverage80=judged.coverage80(champion),
         factor=judged.spread_factor(champion),
     )
 
 
-def _why(champion: str, judged: Judgement, failures: dict[str, str]) -> str:
+def explain(champion: str, judged: Judgement, *, unit: str = "days") -> str:
     """The choice in a sentence with its numbers."""
-    scores = ", ".join(
-        f"{name} {score:.4f}" for name, score in sorted(judged.wql.items(), key=lambda s: s[1])
-    )
-    least = all(judged.wql[champion] <= score for score in judged.wql.values())
-    rank = "lowest WQL" if least else "within 5 % of the lowest WQL, steadier,"
-    text = f"{champion}: {rank} in {judged.folds} folds of {judged.fold_days} days ({scores})"
-    return text + "".join(f"; no {name}: {reason}" for name, reason in failures.items())
+    ranked = sorted(judged.wql.items(), key=lambda scored: scored[1])
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in ranked)
+    rank = "lowest WQL" if ranked[0][1] == judged.wql[champion] else "steadiest within 5 % of the lowest WQL"
+    return f"{champion}: {rank} in {judged.folds} folds of {judged.fold_days} {unit} ({scores})"
 
 
 def candidates(
@@ -190,17 +187,20 @@ def candidates(
     return {name: np.where(opened, values, 0.0) for name, values in made.items()}, failures
 
 
-def _regular(history: pd.DataFrame) -> pd.Series:
-    """The history as a daily series without holes, from its first known day; unknown days are NaN."""
+def regular_series(history: pd.DataFrame, freq: str) -> pd.Series:
+    """The history (`ds`, `y`) without holes from its first known step to its last row; NaN = unknown.
+
+    ValueError for an empty history, two rows of one time, or a negative `y`.
+    """
     frame = history_frame(history)
     if frame.empty:
         raise ValueError("the history is empty; expected at least one row of ds, y")
     if frame[TIME].duplicated().any():
         twice = frame.loc[frame[TIME].duplicated(), TIME].iloc[0]
-        raise ValueError(f"the history has two rows for {twice:%Y-%m-%d}; expected one a day")
+        raise ValueError(f"the history has two rows for {twice}; expected one for each step of {freq}")
     if (frame[VALUE] < 0).any():
         raise ValueError("the history has a negative y; demand is 0 or more")
     y = frame.set_index(TIME)[VALUE]
     first = y.first_valid_index()
-    start = y.index[0] if first is None else pd.Timestamp(first)  # type: ignore[arg-type]
-    return y.reindex(pd.date_range(start, y.index[-1], freq="D", unit="us"))
+    start = y.index[-1] if first is None else pd.Timestamp(first)  # type: ignore[arg-type]
+    return y.reindex(pd.date_range(start, y.index[-1], freq=freq, unit="us"))

@@ -1,0 +1,253 @@
+"""Series files: CSV (also .gz) and Parquet with `unique_id, ds, y`, read with exact complaints."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from pyarrow import ArrowException
+
+from forecasting.frames import ID, TIME, VALUE, series_frame
+
+COLUMNS: Final = (ID, TIME, VALUE)
+SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
+STEPS_PER_DAY: Final = {"D": 1, "h": 24, "30min": 48}
+UNKNOWN_TEXTS: Final = ("", "nan", "na", "null", "none")
+
+_ZONED = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_TIME = _DATE + r"(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.0+)?)?)?"
+_YEARS = (1900, 2199)  # a slip of the pen beyond would ask for centuries of unknown days
+
+
+class FileProblemError(ValueError):
+    """A file cannot be used; the text names file, line, column and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFile:
+    """A read file: `frame` is a frames.series_frame (one row an observation, sorted).
+
+    time_format is how `ds` is written back ("" = as a timestamp, for Parquet); integer_ids, whether ids
+    were numbers.
+    """
+
+    frame: pd.DataFrame
+    time_format: str
+    integer_ids: bool
+
+
+def check_suffix(path: Path) -> str:
+    """The suffix that decides the file's format; FileProblemError for any other."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise FileProblemError(f"{path}: the name ends in no known format; expected {', '.join(SUFFIXES)}")
+
+
+def check_writable(path: Path) -> None:
+    """FileProblemError now rather than after the work, when `path` could not be written."""
+    check_suffix(path)
+    if path.is_dir():
+        raise FileProblemError(f"{path}: is a folder; expected a file name")
+    if not path.absolute().parent.is_dir():
+        raise FileProblemError(f"{path}: its folder does not exist; create it first")
+
+
+def read_series(path: Path, freq: str) -> SeriesFile:
+    """The series of a file at a grain (D, h, 30min); FileProblemError tells what is wrong and where.
+
+    An empty `y` (or nan, NA, null) is unknown. `ds` is naive local time on the grain's grid. Each pair of
+    id and `ds` stands once. `y` is a finite number, 0 or more: it counts demand. Further columns are
+    ignored.
+    """
+    suffix = check_suffix(path)
+    if not path.is_file():
+        raise FileProblemError(f"{path}: no such file")
+    place = "row" if suffix == ".parquet" else "line"
+    raw = _read_parquet(path) if suffix == ".parquet" else _read_csv(path)
+    if raw.empty:
+        raise FileProblemError(f"{path}: no rows after the header; expected {', '.join(COLUMNS)}")
+    complain = _Complaints(path, place)
+    integer_ids = pd.api.types.is_integer_dtype(raw[ID])
+    ids = raw[ID].astype("str").where(raw[ID].notna(), "").str.strip()
+    complain.where(ids == "", ID, ids, "is empty; expected the name of a series")
+    times, time_format = _times(raw[TIME], complain)
+    strange = (times.dt.year < _YEARS[0]) | (times.dt.year > _YEARS[1])
+    complain.where(strange, TIME, raw[TIME], f"is no likely time; expected a year {_YEARS[0]} to {_YEARS[1]}")
+    step = pd.Timedelta(days=1) / STEPS_PER_DAY[freq]
+    off_grid = (times - times.dt.normalize()) % step != pd.Timedelta(0)
+    grid = {"D": "a day without a time of day", "h": "a full hour", "30min": "a full or half hour"}[freq]
+    complain.where(off_grid, TIME, raw[TIME], f"is off the grid of --freq {freq}; expected {grid}")
+    values = _values(raw[VALUE], complain)
+    keys = pd.DataFrame({ID: ids, TIME: times})
+    again = keys.duplicated()
+    if again.any():
+        second = _first(again)
+        same = (ids == ids.loc[second]) & (times == times.loc[second])
+        raise FileProblemError(
+            f"{path}: {place} {second} repeats {place} {_first(same)}: {ID} {ids.loc[second]!r}, "
+            f"{TIME} {raw[TIME].loc[second]}; expected each pair once (add the two up, or drop one)"
+        )
+    frame = series_frame(pd.DataFrame({ID: ids, TIME: times, VALUE: values}))
+    return SeriesFile(frame, time_format, integer_ids)
+
+
+def write_table(table: pd.DataFrame, path: Path, *, time_format: str = "", integer_ids: bool = False) -> None:
+    """Write the table in the format of the name's suffix; readers see the old file or all of the new one."""
+    suffix = check_suffix(path)
+    written = table.assign(**{ID: table[ID].astype("int64")}) if integer_ids else table
+    with _replacing(path) as temporary:
+        if suffix == ".parquet":
+            written.to_parquet(temporary, index=False)
+        else:
+            # mtime 0: the same numbers are the same bytes
+            compression = {"method": "gzip", "mtime": 0} if suffix == ".csv.gz" else None
+            written.to_csv(
+                temporary,
+                index=False,
+                float_format="%.10g",
+                date_format=time_format or None,
+                compression=compression,
+            )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place if all goes well."""
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Complaints:
+    path: Path
+    place: str
+
+    def where(self, bad: pd.Series, column: str, texts: pd.Series, expected: str) -> None:
+        """Raise for the first bad row, if any; rows are indexed by their line."""
+        if bad.any():
+            line = _first(bad)
+            more = f" ({int(bad.sum()) - 1} more such)" if bad.sum() > 1 else ""
+            raise FileProblemError(
+                f"{self.path}: {self.place} {line}, column {column}: {str(texts.loc[line])!r} "
+                f"{expected}{more}"
+            )
+
+
+def _first(flags: pd.Series) -> int:
+    """The line of the first row that is flagged."""
+    return int(flags.index[int(flags.to_numpy().argmax())])
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The three columns as text, indexed by the line they stand on."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise FileProblemError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise FileProblemError(f"{path}: is no whole gzip file ({error}); compress it again") from error
+    except OSError as error:
+        raise FileProblemError(f"{path}: cannot be read: {error.strerror}") from error
+    lines: list[int] = []
+    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        places = _places(path, header)
+        for row in reader:
+            if not row or (len(row) == 1 and not row[0].strip()):
+                continue
+            if len(row) != len(header):
+                raise FileProblemError(
+                    f"{path}: line {reader.line_num} has {len(row)} fields; "
+                    f"expected {len(header)} as in the header"
+                )
+            lines.append(reader.line_num)
+            for name, place in places:
+                columns[name].append(row[place])
+    except csv.Error as error:
+        raise FileProblemError(f"{path}: line {reader.line_num}: {error}; expected plain CSV") from error
+    return pd.DataFrame(columns, index=lines, dtype="str")
+
+
+def _places(path: Path, header: list[str]) -> list[tuple[str, int]]:
+    """Where each of the three columns stands."""
+    if not any(header):
+        raise FileProblemError(f"{path}: is empty; expected a header line with {', '.join(COLUMNS)}")
+    for name in COLUMNS:
+        if header.count(name) != 1:
+            found = "is missing" if name not in header else "stands more than once"
+            raise FileProblemError(
+                f"{path}: line 1: column {name} {found} in {', '.join(header)}; expected {', '.join(COLUMNS)}"
+            )
+    return [(name, header.index(name)) for name in COLUMNS]
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """The three columns, indexed by row from 1."""
+    try:
+        table = pd.read_parquet(path)
+    except (ArrowException, OSError, ValueError) as error:
+        raise FileProblemError(f"{path}: is no Parquet file: {str(error).splitlines()[0]}") from error
+    _places(path, [str(name) for name in table.columns])
+    chosen = table[list(COLUMNS)]
+    return chosen.set_axis(np.arange(1, len(chosen) + 1), axis=0)
+
+
+def _times(texts: pd.Series, complain: _Complaints) -> tuple[pd.Series, str]:
+    """The times, naive, and the format to write times back in."""
+    naive = "expected naive local time, without an offset"
+    if isinstance(texts.dtype, pd.DatetimeTZDtype):
+        complain.where(texts.notna(), TIME, texts, f"has a zone; {naive}")
+    if pd.api.types.is_datetime64_dtype(texts.dtype):
+        complain.where(texts.isna(), TIME, texts, "is empty; expected a time")
+        return texts, ""
+    written = texts.astype("str").str.strip()
+    zoned = written.str.contains(_ZONED, regex=True) & ~written.str.fullmatch(_DATE)
+    complain.where(zoned, TIME, texts, f"has an offset; {naive}")
+    times = pd.to_datetime(written.where(written.str.fullmatch(_TIME)), format="ISO8601", errors="coerce")
+    complain.where(times.isna(), TIME, texts, "is no time; expected YYYY-MM-DD or YYYY-MM-DD HH:MM:SS")
+    if written.str.fullmatch(_DATE).all():
+        return times, "%Y-%m-%d"
+    between = "T" if written.str.contains("T").any() else " "
+    return times, f"%Y-%m-%d{between}%H:%M:%S"
+
+
+def _values(texts: pd.Series, complain: _Complaints) -> pd.Series:
+    """The numbers; unknown ones are NaN."""
+    if pd.api.types.is_numeric_dtype(texts.dtype):
+        values = pd.Series(texts.to_numpy(dtype="float64", na_value=np.nan), index=texts.index)
+    else:
+        written = texts.astype("str").str.strip()
+        values = pd.to_numeric(written, errors="coerce").astype("float64")
+        unknown = texts.isna() | written.str.lower().isin(UNKNOWN_TEXTS)
+        complain.where(
+            values.isna() & ~unknown, VALUE, texts, "is no number; expected 0 or more, or nothing if unknown"
+        )
+    complain.where(
+        values.abs() == np.inf, VALUE, texts, "is not finite; expected 0 or more, or nothing if unknown"
+    )
+    complain.where(values < 0, VALUE, texts, "is negative; demand is 0 or more")
+    return values
