@@ -84,8 +84,8 @@ class Policy:
 
     def _rules(self) -> list[tuple[str, object, bool, str]]:
         """(field, value, holds, what is expected) of every rule."""
-        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio", "clearly_better_ratio",
-                  "max_unfit_ratio", "target_utilisation")  # fmt: skip
+        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
+                  "clearly_better_ratio", "max_unfit_ratio", "target_utilisation")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio")  # fmt: skip
         not_negative = (

@@ -1,0 +1,137 @@
+"""The DAGs in real Airflow: they parse, they are guarded by retries and time limits, and they set quotas."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.bank import Bank
+from tests.support.planning import MEAN_DAY, furnish
+from tests.support.serving import ROOT, serve
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a fresh Airflow on SQLite whose dags folder is the repository's."""
+    home = tmp_path_factory.mktemp("airflow")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE": "Asia/Shanghai",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "PYTHONPATH": str(ROOT),
+    }
+    run(environment, sys.executable, "-m", "airflow", "db", "migrate")
+    return environment
+
+
+def run(environment: dict[str, str], *command: str) -> str:
+    """What the command printed; fails with all of it when it failed."""
+    # from a folder of its own: the DAGs need the dags folder and PYTHONPATH only
+    done = subprocess.run(
+        command, check=False, env=environment, cwd=environment["AIRFLOW_HOME"],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
+    return done.stdout
+
+
+def ask(environment: dict[str, str], *words: str) -> Any:
+    """The answer of tests.support.airflow_runs."""
+    printed = run(environment, sys.executable, "-m", "tests.support.airflow_runs", *words)
+    return json.loads(printed.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def described(airflow: dict[str, str]) -> Any:
+    """What Airflow sees in the dags folder."""
+    return ask(airflow, "describe")
+
+
+def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
+    """The four DAGs import cleanly; tasks retry with back-off and end by themselves, none catches up."""
+    assert described["errors"] == {}
+    dags = described["dags"]
+    assert sorted(dags) == ["prescale", "retune", "score", "train_demand"]
+    for dag in dags.values():
+        assert (dag["catchup"], dag["max_active_runs"], dag["params"]) == (False, 1, ["period"])
+        for task in dag["tasks"].values():
+            assert task["retries"] >= 2
+            assert task["backoff"]
+            assert 0 < task["timeout_seconds"] <= 20 * 60
+    schedules = {dag_id: (dag["timetable"], dag["cron"]) for dag_id, dag in dags.items()}
+    assert schedules == {
+        "train_demand": ("CronPartitionTimetable", "30 20 * * *"),
+        "retune": ("PartitionedAssetTimetable", None),
+        "prescale": ("CronPartitionTimetable", "*/15 * * * *"),
+        "score": ("CronPartitionTimetable", "0 20 * * *"),
+    }
+
+
+def test_training_and_retuning_are_mapped_and_joined_by_an_asset(described: Any) -> None:
+    """Batches of series and regions are mapped; a finished training emits the asset that retune waits for."""
+    dags = described["dags"]
+    training, retune = dags["train_demand"]["tasks"], dags["retune"]["tasks"]
+    assert {name for name, task in training.items() if task["mapped"]} == {"train"}
+    assert training["train"]["downstream"] == ["finish"]
+    assert training["finish"]["outlets"] == ["demand_forecast"]
+    assert {name for name, task in retune.items() if task["mapped"]} == {"guard", "apply"}
+
+
+def test_a_runs_partition_is_its_wall_time_or_its_period(airflow: dict[str, str]) -> None:
+    """A scheduled run hands on an aware wall time, an asset-triggered one its period, one by hand nothing."""
+    assert ask(airflow, "keys") == {
+        "scheduled": "2026-03-10T12:30:00+00:00",
+        "by_asset": "2016-07-28",
+        "by_hand": None,
+        "explicit": "2016-07-28",
+        "empty": None,
+    }
+
+
+def test_training_then_retuning_changes_quotas_through_the_api(
+    airflow: dict[str, str], sqlite_bank: Bank
+) -> None:
+    """train_demand leaves retune waiting for its period; retune, run for it, sets the quotas in force."""
+    period = sqlite_bank.today - timedelta(days=1)
+    furnish(sqlite_bank, period, days=200)
+    conf = json.dumps({"period": period.isoformat()})
+    with serve(sqlite_bank.url) as core:
+        environment = airflow | {k: v for k, v in core.environment().items() if k.startswith("SLOTCAST_")}
+        trained = ask(environment, "run", "train_demand", conf)
+        assert trained["state"] == "success", trained
+        assert trained["waiting"] == [["retune", period.isoformat()]]
+        retuned = ask(environment, "run", "retune", conf)
+        assert retuned["state"] == "success", retuned
+        assert [task[:2] for task in retuned["tasks"] if task[0] == "apply"] == [["apply", 0], ["apply", 1]]
+        first = (period + timedelta(days=1)).isoformat()
+        last = (period + timedelta(days=28)).isoformat()
+        with core.client("reader") as client:
+            answer = client.get(
+                "/v1/quotas", params={"scope_kind": "branch", "from": first, "to": last}
+            ).json()
+            plans = client.get("/v1/plans", params={"kind": "quota"}).json()["plans"]
+    assert {plan["region"]: plan["status"] for plan in plans} == {"north": "applied", "south": "shadow"}
+    days = [row for row in answer["periods"] if row["quota_id"] == "branch:b1:*:day"]
+    assert len(days) == 28
+    assert {row["limit_units"] for row in days} != {MEAN_DAY}
+    assert not [row for row in answer["periods"] if row["quota_id"].startswith("branch:b3:")]
+
+
+def test_dags_import_quickly(airflow: dict[str, str]) -> None:
+    """Parsing the DAGs loads neither Prophet nor pandas: the scheduler does it again and again."""
+    code = (
+        "import sys\n"
+        "from dags import train_demand, retune, prescale, score\n"
+        "print([m for m in ('prophet', 'pandas', 'forecasting') if m in sys.modules])"
+    )
+    assert run(airflow, sys.executable, "-c", code).strip().splitlines()[-1] == "[]"

@@ -1,0 +1,90 @@
+"""A program: our DAGs in real Airflow. The last line it prints is JSON.
+
+    python -m tests.support.airflow_runs describe | keys | run DAG_ID CONF
+
+A program and not a fixture, because Airflow reads AIRFLOW_HOME when it is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.asset import AssetPartitionDagRun
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from dags.common import explicit_period, partition_of
+from tests.support.serving import ROOT
+
+
+def describe() -> dict[str, Any]:
+    """Import errors, and of each DAG its schedule and its tasks."""
+    bag = DagBag(str(ROOT / "dags"))
+    return {
+        "errors": bag.import_errors,
+        "dags": {dag_id: _described(dag) for dag_id, dag in bag.dags.items()},
+    }
+
+
+def _described(dag: Any) -> dict[str, Any]:
+    return {
+        "timetable": type(dag.timetable).__name__,
+        "cron": getattr(dag.timetable, "expression", None),
+        "catchup": dag.catchup,
+        "max_active_runs": dag.max_active_runs,
+        "params": list(dag.params),
+        "tasks": {
+            task.task_id: {
+                "retries": task.retries,
+                "backoff": bool(task.retry_exponential_backoff),
+                "timeout_seconds": task.execution_timeout.total_seconds() if task.execution_timeout else None,
+                "mapped": task.is_mapped,
+                "downstream": sorted(task.downstream_task_ids),
+                "outlets": [outlet.name for outlet in task.outlets],
+            }
+            for task in dag.tasks
+        },
+    }
+
+
+def keys() -> dict[str, Any]:
+    """What our DAGs read from a run's context."""
+    import pendulum  # noqa: PLC0415  (Airflow's)
+
+    tick = pendulum.datetime(2026, 3, 10, 20, 30, tz="Asia/Shanghai")
+    runs = {
+        "scheduled": SimpleNamespace(
+            partition_key="2026-03-10T20:30:00", partition_date=tick.in_timezone("UTC")
+        ),
+        "by_asset": SimpleNamespace(partition_key="2016-07-28", partition_date=None),
+        "by_hand": SimpleNamespace(partition_key=None, partition_date=None),
+    }
+    return {name: partition_of({"dag_run": run}) for name, run in runs.items()} | {
+        "explicit": explicit_period({"params": {"period": "2016-07-28"}}),
+        "empty": explicit_period({"params": {"period": None}}),
+    }
+
+
+def run_once(dag_id: str, conf: str) -> dict[str, Any]:
+    """One run of the DAG: its state, its tasks' states and the partitions that now wait for retune."""
+    dag = DagBag(str(ROOT / "dags")).dags[dag_id]
+    run = dag.test(run_conf=json.loads(conf))
+    with create_session() as session:
+        waiting = session.execute(
+            select(AssetPartitionDagRun.target_dag_id, AssetPartitionDagRun.partition_key)
+        ).all()
+    return {
+        "state": str(run.state),
+        "tasks": sorted([ti.task_id, ti.map_index, str(ti.state)] for ti in run.get_task_instances()),
+        "waiting": sorted([row.target_dag_id, row.partition_key] for row in waiting),
+    }
+
+
+if __name__ == "__main__":
+    command, *words = sys.argv[1:]
+    answer = {"describe": describe, "keys": keys, "run": run_once}[command](*words)
+    print(json.dumps(answer))
