@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
 from sqlalchemy import delete, insert
 
@@ -13,7 +14,7 @@ from booking_core import actuator, importing, migrating, serving
 from booking_core.clock import utc_now
 from booking_core.database import make_engine, write_transaction
 from booking_core.service.tokens import issue_token
-from booking_core.settings import save_settings
+from booking_core.settings import BankSettings, save_settings
 from booking_core.tables import settings
 from metrics.contract import TokenScope
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (importing.BadInputError, ValueError) as fault:
+    except (importing.BadInputError, ValueError, ZoneInfoNotFoundError) as fault:
         print(f"{parser.prog}: {fault}", file=sys.stderr)
         return 2
 
@@ -68,6 +69,11 @@ def change_settings(arguments: argparse.Namespace) -> int:
         except json.JSONDecodeError:
             changes[key] = text
     policy = changes.pop("policy", None)
+    plain = BankSettings()
+    for key, value in changes.items():
+        known = type(getattr(plain, key, value))
+        if type(value) is not known and not (known is float and type(value) is int):
+            raise ValueError(f"{key}: got {value!r}, expected {known.__name__}")
     now = utc_now()
     with write_transaction(make_engine()) as connection:
         save_settings(connection, changes, now)
