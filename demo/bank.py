@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import pandas as pd
+from sqlalchemy import delete, insert
 
+from booking_core import tables as t
 from booking_core.database import make_engine, write_transaction
 from booking_core.service.tokens import issue_token
 from booking_core.settings import BankSettings
@@ -22,6 +24,8 @@ from demo.services import Places
 from demo.wishes import Wish, write_loans, write_wishes
 
 SLOTS_OPEN_DAYS: Final = 62
+SCALING_KEY: Final = "scaling"
+STABILISATION_SECONDS: Final = 10.0
 TOKENS: Final = {
     "planner": ("planner",),
     "operator": ("operator", "planner"),
@@ -60,6 +64,7 @@ class Bank:
         self.run(
             ["set", f"zone={overlay.ZONE}", f"country={overlay.COUNTRY}", f"business_offset_seconds={offset}"]
         )
+        self.store_scaling(wall_now)
         yield f"schema, settings (business clock at {eve} 07:45 {overlay.ZONE})"
         self.run(["import-branches", "--input", str(sample.DATA / "branches.csv")])
         yield f"{len(sample.branches())} branches in 4 regions, automatic application granted"
@@ -69,6 +74,13 @@ class Bank:
         self.run(["import-pressure", "--input", pressure, "--source", overlay.SOURCE_PRESSURE, "--synthetic"])
         yield "eight weeks of synthetic pressure"
         (self.files / "furnished").touch()
+
+    def store_scaling(self, wall_now: datetime) -> None:
+        """Let servers scale in after seconds instead of minutes: a demo's day lasts a minute and a half."""
+        rule = {"stabilisation_seconds": STABILISATION_SECONDS}
+        with write_transaction(make_engine(f"sqlite:///{self.var}/slotcast.db")) as connection:
+            connection.execute(delete(t.settings).where(t.settings.c.key == SCALING_KEY))
+            connection.execute(insert(t.settings).values(key=SCALING_KEY, value=rule, updated_utc=wall_now))
 
     def import_history(self, after: date | None, until: date) -> None:
         """Import real and synthetic demand of the days after..until (None: from the beginning)."""

@@ -27,6 +27,9 @@ IMPORTANT = ("error", "critical", "traceback", "fatal")
 TAIL_LINES = 12
 SIGNAL_CODES = (130, 143)
 """What honcho ends with after SIGINT and SIGTERM."""
+HANGUP_CODE = 129
+GRACE_SECONDS = 4.0
+"""Wall seconds between the request to end and the sweep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class LogPrinter(Printer):  # type: ignore[misc]
     def __init__(self, folder: Path, services: Iterable[Service], screen: TextIO) -> None:
         super().__init__(screen)
         self.all_started = threading.Event()
+        self.stopping = threading.Event()
+        """Set as soon as honcho begins to end the processes, whatever made it."""
         self._files = {s.name: (folder / f"{s.name}.log").open("ab") for s in services}
         self._shows = {s.name: s.shows for s in services}
         self._tails: dict[str, deque[str]] = {s.name: deque(maxlen=TAIL_LINES) for s in services}
@@ -99,6 +104,8 @@ class LogPrinter(Printer):  # type: ignore[misc]
             self._waiting_for.discard(name)
             if not self._waiting_for:
                 self.all_started.set()
+        elif name == "sending" or news.startswith("received"):
+            self.stopping.set()
         elif news.startswith("stopped") and self.first_ended is None:
             self.first_ended = (name, news.removeprefix("stopped (rc=").rstrip(")"))
 
@@ -114,9 +121,10 @@ class Fleet:
         (var / "log").mkdir(parents=True, exist_ok=True)
         self.services = {service.name: service for service in services}
         self.printer = LogPrinter(var / "log", self.services.values(), screen)
-        self.stopping = threading.Event()
+        self.stopping = self.printer.stopping
         self.asked_to_stop = False
         """Whether a signal or the story ended the run (and no process by itself)."""
+        self._code = 0
         self._root, self._var = root, var
         self._manager = Manager(self.printer)
         self._extra: set[int] = set()
@@ -148,27 +156,33 @@ class Fleet:
         """Count a process that the story started itself (in a session of its own) to those to be stopped."""
         self._extra.add(pid)
 
-    def stop(self) -> None:
-        """Ask every process to end; `run` then returns."""
-        self.asked_to_stop = True
+    def stop(self, code: int = 0) -> None:
+        """Ask every process to end; `run` then returns the code."""
+        self.asked_to_stop, self._code = True, code
         self.stopping.set()
         self._manager.terminate()
 
     def run(self) -> int:
-        """Manage the processes until they have ended (main thread only); 130 or 143 after a signal.
-
-        SIGHUP (a closed terminal) counts as SIGTERM.
-        """
-        signal.signal(signal.SIGHUP, lambda *_: self.stop())
+        """The exit code, once every process has ended (main thread only): 130, 143 or 129 after a signal."""
+        signal.signal(signal.SIGHUP, lambda *_: self.stop(HANGUP_CODE))
+        threading.Thread(target=self._sweep_when_stopping, name="sweep", daemon=True).start()
         try:
             self._manager.loop()
         finally:
             self.stopping.set()
             sweep(self._sessions() | self._extra)
             self.printer.close()
+        if self.asked_to_stop:
+            return self._code
         code = self._manager.returncode
-        self.asked_to_stop |= code in SIGNAL_CODES
-        return int(code) if code is not None else 0
+        self.asked_to_stop = code in SIGNAL_CODES
+        return 0 if code is None else int(code)
+
+    def _sweep_when_stopping(self) -> None:
+        """End what a signal to the process groups missed: honcho waits for the last to close its output."""
+        self.stopping.wait()
+        time.sleep(GRACE_SECONDS)
+        sweep(self._sessions() | self._extra)
 
     def _sessions(self) -> set[int]:
         """The sessions that honcho gave its processes (each leads one), and those of what they started."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from sqlalchemy import Engine, select
 from booking_core import tables as t
 from booking_core.database import make_engine
 from booking_core.read.bank import bank_settings
+from booking_core.read.servers import scaling_decisions
 from booking_core.settings import BankSettings
 from demo import airflow_api, clock, judge, picture, report, sample
 from demo.bank import Bank
@@ -32,7 +33,8 @@ STEPS: Final = 9
 STEPS_BEFORE_DAY: Final = 3
 EVENING_QUARTERS: Final = 8
 """The refused come back from 18:00 to 20:00 of the same day."""
-WORKERS_SECONDS: Final = 12.0
+WORKERS_SECONDS: Final = 40.0
+"""How long a move of the server target is waited for."""
 START_SECONDS: Final = 90.0
 TRAIN_SECONDS: Final = 900.0
 
@@ -213,24 +215,23 @@ class Story:
             quarters = clock.quarters_of(eve, settings, QUARTERS, QUARTERS + EVENING_QUARTERS)
             self.act(Play(path, quarters, QUARTERS, self.quarter_seconds), settings)
             still = len(self.open_loans(day))
-            self.teller.say(
-                f"    of {len(again):,} who had been refused, {len(again) - still:,} now have an appointment"
-            )
+            self.teller.say(f"    {len(again) - still:,} of {len(again):,} now have an appointment")
 
     def prescale(self, day: date, settings: BankSettings) -> None:
-        """A server plan just before the next workday's eve opens; the actuator follows it ahead of any load."""
+        """A server plan before the next workday's eve opens; the actuator follows it ahead of any load."""
         following = sample.next_workday(day)
         if following > sample.LAST_DAY:
             return
         eve = following - timedelta(days=1)
         with self.teller.step(
-            f"prescale: servers ahead of {eve:%a %Y-%m-%d}, when the wishes for {following:%a} come"
+            f"prescale: servers ahead of {eve:%a %m-%d}, when {following:%a} is wished for"
         ):
+            self.teller.say("    the evening is quiet: servers go back first")
+            self.wait_for_target(lambda target: target == 1)
             before_opening = clock.quarters_of(eve, settings, -1, 0)[0]
             self.core.step_clock(before_opening, datetime.now(UTC))
             self.watch("prescale", f"demo-{eve}", {"period": before_opening.isoformat()})
-            self.stopping.wait(WORKERS_SECONDS)
-            self.check_stopping()
+            self.wait_for_target(lambda target: target > 1)
 
     def show(
         self, period: date, day: date, before: judge.Limits, wall_start: datetime, settings: BankSettings
@@ -252,7 +253,7 @@ class Story:
                 ],
             )
             self.teller.console.print()
-            shares = f"{judge.served_share(old):.0%} under the old quotas, {judge.served_share(new):.0%} under the new"
+            shares = f"{judge.served_share(old):.0%} under the old quotas, {judge.served_share(new):.0%} now"
             self.teller.say(f"served of the same {len(old):,} wishes for {day}: {shares}", style="bold")
             self.teller.say(f"before/after picture: {path}")
 
@@ -326,6 +327,16 @@ class Story:
             if run.partition_key == period or run.conf.get("period") == period:
                 return run
         return None
+
+    def wait_for_target(self, reached: Callable[[int], bool]) -> None:
+        """Return when the actuator's last target is as wanted, or has not become so in time."""
+
+        def moved() -> bool:
+            decisions = scaling_decisions(self.engine, since_wall=datetime.now(UTC) - timedelta(hours=1))
+            return not decisions.empty and reached(int(decisions["target"].iloc[-1]))
+
+        with suppress(TimeoutError):
+            self.wait(moved, "the server target", timeout=WORKERS_SECONDS)
 
     def open_loans(self, day: date) -> set[str]:
         """The loans whose wish for the day is neither booked nor given up."""
