@@ -112,15 +112,10 @@ def write_table(table: pd.DataFrame, path: Path, *, time_format: str = "", integ
         if suffix == ".parquet":
             written.to_parquet(temporary, index=False)
         else:
-            # mtime 0: the same numbers are the same bytes
-            compression = {"method": "gzip", "mtime": 0} if suffix == ".csv.gz" else None
-            written.to_csv(
-                temporary,
-                index=False,
-                float_format="%.10g",
-                date_format=time_format or None,
-                compression=compression,
-            )
+            text = written.to_csv(index=False, float_format="%.10g", date_format=time_format or None)
+            data = text.encode()
+            # no time in the header: the same numbers are the same bytes
+            temporary.write_bytes(gzip.compress(data, mtime=0) if suffix == ".csv.gz" else data)
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""A bad file is told in one line with file, line, column and what was expected; a good one round-trips."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from forecasting.files import FileProblemError, check_writable, read_series, write_table
+
+HEADER = "unique_id,ds,y\n"
+
+
+def written(folder: Path, text: str, name: str = "demand.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty; expected a header line with unique_id, ds, y"),
+        (HEADER, "no rows after the header"),
+        ("id,ds,y\na,2024-01-01,1\n", "line 1: column unique_id is missing in id, ds, y"),
+        ("unique_id,ds,y,y\na,2024-01-01,1,2\n", "line 1: column y stands more than once"),
+        (HEADER + "a,2024-01-01,1\na,2024-01-02,many\n", "line 3, column y: 'many' is no number; expected"),
+        (HEADER + "a,2024-01-01,1\n\na,2024-01-03,1_0\n", "line 4, column y: '1_0' is no number"),
+        (HEADER + "a,2024-01-01,-3\n", "line 2, column y: '-3' is negative; demand is 0 or more"),
+        (HEADER + "a,2024-01-01,inf\n", "line 2, column y: 'inf' is not finite"),
+        (HEADER + "a,01/02/2024,1\n", "line 2, column ds: '01/02/2024' is no time; expected YYYY-MM-DD"),
+        (HEADER + "a,2024,1\n", "line 2, column ds: '2024' is no time"),
+        (
+            HEADER + "a,0224-01-01,1\n",
+            "line 2, column ds: '0224-01-01' is no likely time; expected a year 1900",
+        ),
+        (HEADER + "a,2024-02-30,1\n", "line 2, column ds: '2024-02-30' is no time"),
+        (
+            HEADER + "a,2024-01-01T00:00:00+08:00,1\n",
+            "line 2, column ds: '2024-01-01T00:00:00+08:00' has an offset",
+        ),
+        (
+            HEADER + "a,2024-01-01 09:30:00,1\n",
+            "line 2, column ds: '2024-01-01 09:30:00' is off the grid of --freq D",
+        ),
+        (HEADER + ",2024-01-01,1\n", "line 2, column unique_id: '' is empty"),
+        (HEADER + "a,2024-01-01\n", "line 2 has 2 fields; expected 3"),
+        (HEADER + "a,2024-01-01,1\nb,2024-01-01,1\na,2024-01-01,2\n", "line 4 repeats line 2: unique_id 'a'"),
+        (HEADER + '"a,2024-01-01,1\n', "expected plain CSV"),
+    ],
+)
+def test_a_bad_file_is_told_where_and_what(tmp_path: Path, text: str, told: str) -> None:
+    """The complaint names the file, the line that an editor shows, the column and what was expected."""
+    path = written(tmp_path, text)
+    with pytest.raises(FileProblemError) as problem:
+        read_series(path, "D")
+    assert str(problem.value).startswith(f"{path}: ")
+    assert told in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
+    """The first is shown, the others are counted."""
+    path = written(tmp_path, HEADER + "".join(f"a,2024-01-{day:02},x\n" for day in range(1, 9)))
+    with pytest.raises(FileProblemError, match=r"line 2, column y: .* \(7 more such\)"):
+        read_series(path, "D")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("demand.csv.gz", b"no gzip at all", "is no whole gzip file"),
+        ("demand.csv.gz", gzip.compress(b"unique_id,ds,y\n" * 50)[:-9], "is no whole gzip file"),
+        ("demand.csv", "unique_id,ds,y\n分行,2024-01-01,1\n".encode("gbk"), "line 2 is not UTF-8 text"),
+        ("demand.parquet", b"PAR1 or so", "is no Parquet file"),
+        ("demand.xlsx", b"", "expected .csv, .csv.gz, .parquet"),
+    ],
+)
+def test_a_file_of_another_kind_is_told(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    """Broken or foreign content is a complaint, not a trace."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(FileProblemError, match=told):
+        read_series(path, "D")
+
+
+def test_a_good_file_is_sorted_and_its_unknowns_are_nan(tmp_path: Path) -> None:
+    """Rows come sorted, empty y is NaN, further columns and a byte order mark are no trouble."""
+    text = "\ufeffds,note,y,unique_id\n2024-01-02,x,,b\n2024-01-02,x,NaN,a\n2024-01-01,x, 2.5 ,a\n"
+    frame = read_series(written(tmp_path, text), "D").frame
+    assert frame["unique_id"].tolist() == ["a", "a", "b"]
+    assert frame["ds"].dt.day.tolist() == [1, 2, 2]
+    assert frame["y"].isna().tolist() == [False, True, True]
+    assert frame["y"][0] == 2.5
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_table_round_trips(tmp_path: Path, suffix: str) -> None:
+    """What is written is read back the same, in each format, and leaves no temporary file."""
+    table = pd.DataFrame(
+        {
+            "unique_id": ["分行一", "b"],
+            "ds": pd.to_datetime(["2024-01-01 00:30", "2024-01-01 01:00"]).astype("datetime64[us]"),
+            "y": [1.5, 2e12],
+        }
+    )
+    path = tmp_path / f"out{suffix}"
+    write_table(table, path, time_format="" if suffix == ".parquet" else "%Y-%m-%dT%H:%M:%S")
+    again = read_series(path, "30min")
+    pd.testing.assert_frame_equal(
+        again.frame, table.sort_values("unique_id", ignore_index=True).astype({"unique_id": "str"})
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    if suffix != ".parquet":
+        assert again.time_format == "%Y-%m-%dT%H:%M:%S"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """A table that cannot be written leaves what stood there, and nothing beside it."""
+    path = written(tmp_path, "old", "out.parquet")
+    with pytest.raises(Exception, match=r"mixed|convert|Expected|Error"):
+        write_table(pd.DataFrame({"unique_id": ["a", "b"], "y": [object(), {1}]}), path)
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    """A missing folder or a folder in the file's place is told at once."""
+    with pytest.raises(FileProblemError, match="folder does not exist"):
+        check_writable(tmp_path / "absent" / "out.csv")
+    (tmp_path / "out.csv").mkdir()
+    with pytest.raises(FileProblemError, match="is a folder"):
+        check_writable(tmp_path / "out.csv")
