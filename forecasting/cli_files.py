@@ -256,7 +256,8 @@ def _each_series(
     from tqdm import tqdm  # noqa: PLC0415
 
     series = {str(name): group[["ds", "y"]] for name, group in frame.groupby("unique_id", sort=True)}
-    processes = min(len(os.sched_getaffinity(0)), len(series))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(cores, len(series))
     bar = tqdm(total=len(series), desc=label, unit="series", file=sys.stderr)
     with bar:
         if len(series) <= INLINE_SERIES or processes == 1:
