@@ -115,11 +115,11 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
     Reason.LOAN_NOT_ELIGIBLE: _pair(
         (
             "The loan cannot be prepaid",
-            "Loan {loan} cannot be prepaid on that day: it is {status}, and eligible from {eligible_from} on.",
+            "Loan {loan} cannot be prepaid on that day: status {status}, eligible from {eligible_from} on.",
         ),
         (
             "该贷款暂不可提前还款",
-            "贷款 {loan} 在所选日期不可提前还款：状态 {status}，起始日 {eligible_from}。",
+            "贷款 {loan} 该日不可提前还款：状态 {status}，起始日 {eligible_from}。",
         ),
     ),
     Reason.NOTICE_TOO_SHORT: _pair(

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection
 
-from booking_core.decide import Rules, decide, decide_slot
+from booking_core.decide import Rules, decide_slot, judge_loan
 from booking_core.domain import Accepted, LoanState, Refused, SlotState, Wish
 from booking_core.store import quotas, slots
 from metrics.contract import Cause, Reason
@@ -37,6 +37,16 @@ ANOTHER_SLOT_HELPS: Final = frozenset(
         Reason.HOLD_EXPIRED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A slot with what `decide` says of it now."""
+
+    slot: SlotState
+    verdict: Accepted | Refused
+    free_units: int
+    """Units free at the narrowest of its limits, whatever the verdict says about time or loan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +99,16 @@ def change_fields(refused: Refused) -> tuple[Remedy, ...]:
 
 def judged(
     connection: Connection, wish: Wish, candidates: Sequence[SlotState], situation: Situation
-) -> Iterator[tuple[SlotState, Accepted | Refused]]:
-    """Each candidate with what `decide` says of it now, as committed; without a loan, of the slot alone."""
+) -> Iterator[Judged]:
+    """Each candidate as committed, judged without locks; without a loan the slot alone is judged."""
     limits = quotas.read_levels(connection, candidates, wish.channel)
-    rules, business_now = situation.rules, situation.business_now
+    rules, now = situation.rules, situation.business_now
     for slot in candidates:
-        asked, quota = replace(wish, slot_id=slot.slot_id), limits[slot.slot_id]
-        if situation.loan is None:
-            yield slot, decide_slot(asked, slot=slot, quotas=quota, rules=rules, business_now=business_now)
-        else:
-            yield (
-                slot,
-                decide(
-                    asked,
-                    slot=slot,
-                    loan=situation.loan,
-                    quotas=quota,
-                    rules=rules,
-                    business_now=business_now,
-                    holder=situation.holder,
-                ),
-            )
+        asked, levels, loan = replace(wish, slot_id=slot.slot_id), limits[slot.slot_id], situation.loan
+        verdict = (loan and judge_loan(asked, loan, slot, situation.holder)) or decide_slot(
+            asked, slot=slot, loan=loan, quotas=levels, rules=rules, business_now=now
+        )
+        yield Judged(slot, verdict, min([slot.free_units, *(q.free_units for q in levels)]))
 
 
 def _free_slots(connection: Connection, wish: Wish, situation: Situation) -> list[SlotState]:
@@ -127,7 +126,7 @@ def _free_slots(connection: Connection, wish: Wish, situation: Situation) -> lis
 
     def free(candidates: Iterable[SlotState], wanted: int) -> list[SlotState]:
         known = judged(connection, wish, list(candidates)[:CANDIDATES], situation)
-        return [s for s, verdict in known if isinstance(verdict, Accepted)][:wanted]
+        return [j.slot for j in known if isinstance(j.verdict, Accepted)][:wanted]
 
     same = slots.branch_slots(connection, branch, day, day)
     same.sort(key=lambda s: abs(s.start_utc - start))

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from starlette.exceptions import HTTPException
 
 from booking_core.api import bookings, calendar, control, operations, plans, quotas
@@ -27,6 +27,8 @@ from metrics.instruments import Instruments
 
 THREADS: Final = 8
 """Requests served at the same time by one worker; each may use one database connection."""
+SPARE_CONNECTIONS: Final = 2
+"""For the threads that sweep and that write down pressure."""
 SHED_PER_THREAD: Final = 25
 """Requests in flight for each thread above which a worker says system_busy at once."""
 
@@ -37,6 +39,7 @@ def create_app(
     wall: Clock = utc_now,
     registry: CollectorRegistry | None = None,
     threads: int = THREADS,
+    shed_above: int | None = None,
     housekeeping: bool = True,
 ) -> FastAPI:
     """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork."""
@@ -44,8 +47,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = threads
-        own = make_engine(pool_size=threads + 2) if engine is None else engine
+        own = make_engine(pool_size=threads + SPARE_CONNECTIONS) if engine is None else engine
         app.state.core = core = Core(own, Instruments(registry), wall)
+        _watch_pool(own, core.instruments, threads + SPARE_CONNECTIONS)
         app.state.tokens = TokenCache({})
         app.state.database_collector = DatabaseCollector(own)
         app.state.pressure = PressureCounter(own, wall_clock=wall)
@@ -65,11 +69,21 @@ def create_app(
         version="0.1.0",
         description="Appointments for early loan repayment; refusals tell reason and remedies.",
         lifespan=lifespan,
+        responses={"4XX": {"description": "application/problem+json: reason, cause, violations, remedies"}},
     )
     for part in (bookings, calendar, quotas, plans, control, operations):
         app.include_router(part.router)
-    app.add_middleware(Surroundings, shed_above=threads * SHED_PER_THREAD)
+    app.add_middleware(
+        Surroundings, shed_above=threads * SHED_PER_THREAD if shed_above is None else shed_above
+    )
     app.add_exception_handler(AccessDeniedError, denied)
     app.add_exception_handler(RequestValidationError, unfit)
     app.add_exception_handler(HTTPException, http_fault)
     return app
+
+
+def _watch_pool(engine: Engine, instruments: Instruments, size: int) -> None:
+    """Keep the pool's gauges as connections come and go (a gauge of a worker is read in another)."""
+    instruments.db_pool_size.set(size)
+    event.listen(engine, "checkout", lambda *_: instruments.db_pool_in_use.inc())
+    event.listen(engine, "checkin", lambda *_: instruments.db_pool_in_use.dec())

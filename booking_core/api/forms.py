@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from booking_core.domain import FieldError, Refused, Wish
 from booking_core.service.bookings import Told
@@ -33,7 +33,7 @@ class BookingForm(BaseModel):
 
     loan: LoanRef
     slot: Ref
-    channel: Channel
+    channel: Annotated[Channel, WithJsonSchema({"type": "string", "enum": [*Channel]})]
     amount: Amount | None = Field(None, description="CNY")
     option: Option | None = None
     contact: Contact | None = None

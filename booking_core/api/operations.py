@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
 
 from booking_core.api.access import TheCore
 from booking_core.migrating import pending
@@ -41,10 +40,6 @@ def get_readiness(core: TheCore) -> JSONResponse:
 @router.get("/metrics")
 def get_metrics(request: Request, core: TheCore) -> PlainTextResponse:
     """Prometheus text: this machine's workers together, and what the database tells."""
-    pool = core.engine.pool
-    if isinstance(pool, QueuePool):
-        core.instruments.db_pool_in_use.set(pool.checkedout())
-        core.instruments.db_pool_size.set(pool.size())
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from booking_core.domain import Accepted, Refused, SlotState, Wish
-from booking_core.remedies import Situation, judged
+from booking_core.domain import Accepted, Refused, Wish
+from booking_core.remedies import Judged, Situation, judged
 from booking_core.service.bookings import Asking, Refusal, forbidden, moment
 from booking_core.service.core import Core
 from booking_core.store import attempts, slots
@@ -54,24 +54,24 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
         seen = Situation(None, loan, now.rules, now.business, holder)
         if asked.loan_ref and seen.own_loan is None:
             return Refusal(Refused(Reason.LOAN_NOT_FOUND, context={"loan": asked.loan_ref}))
-        found = slots.branch_slots(connection, asked.branch_id, asked.first, last)
-        verdicts = list(judged(connection, Wish(asked.loan_ref or "", "", asked.channel), found, seen))
+        opened = slots.branch_slots(connection, asked.branch_id, asked.first, last)
+        found = list(judged(connection, Wish(asked.loan_ref or "", "", asked.channel), opened, seen))
     if asked.loan_ref and asked.last <= last:
-        _fold_full_range(core, asked.loan_ref, asked.channel, verdicts)
+        _fold_full_range(core, asked.loan_ref, asked.channel, found)
     zone = now.rules.zone
     return {
         "slots": [
             {
-                "slot": slot.slot_id,
-                "branch": slot.branch_id,
-                "service_day": slot.service_day.isoformat(),
-                "start": slot.start_utc.astimezone(zone).isoformat(),
-                "end": slot.end_utc.astimezone(zone).isoformat(),
-                "free_units": _free_units(slot, verdict),
-                "bookable": isinstance(verdict, Accepted),
-                "reason": verdict.reason if isinstance(verdict, Refused) else None,
+                "slot": j.slot.slot_id,
+                "branch": j.slot.branch_id,
+                "service_day": j.slot.service_day.isoformat(),
+                "start": j.slot.start_utc.astimezone(zone).isoformat(),
+                "end": j.slot.end_utc.astimezone(zone).isoformat(),
+                "free_units": j.free_units,
+                "bookable": isinstance(j.verdict, Accepted),
+                "reason": j.verdict.reason if isinstance(j.verdict, Refused) else None,
             }
-            for slot, verdict in verdicts
+            for j in found
         ],
         "next_cursor": (last + timedelta(days=1)).isoformat() if last < asked.last else None,
     }
@@ -97,18 +97,11 @@ def loan(core: Core, asking: Asking, loan_ref: str) -> dict[str, Any] | Refusal:
     }
 
 
-def _free_units(slot: SlotState, verdict: Accepted | Refused) -> int:
-    """Units that can be taken of the slot; none where a limit of any level binds."""
-    full = isinstance(verdict, Refused) and verdict.reason.cause is Cause.CAPACITY
-    return 0 if full else slot.free_units
-
-
-def _fold_full_range(
-    core: Core, loan_ref: str, channel: Channel, verdicts: list[tuple[SlotState, Accepted | Refused]]
-) -> None:
+def _fold_full_range(core: Core, loan_ref: str, channel: Channel, found: list[Judged]) -> None:
     """Count a look at a range that is full to its last open slot as a wish for its first open day."""
-    full = [(s, v.reason) for s, v in verdicts if isinstance(v, Refused) and v.reason.cause is Cause.CAPACITY]
-    if not full or any(isinstance(verdict, Accepted) for _, verdict in verdicts):
+    refused = [(j.slot, j.verdict.reason) for j in found if isinstance(j.verdict, Refused)]
+    full = [(slot, reason) for slot, reason in refused if reason.cause is Cause.CAPACITY]
+    if not full or len(refused) < len(found):
         return
     slot, reason = full[0]  # slots come in order of time
 

@@ -247,7 +247,7 @@ def test_the_calendar_says_what_booking_would(api: Api) -> None:
     shut = api.bank.add_slot(day=day, at="11:00", closed=True)
     span = f"/v1/slots?branch=b1&from={day}&to={day}"
     before = {s["slot"]: s for s in api.client.get(span).json()["slots"]}
-    assert (before[open_slot]["bookable"], before[open_slot]["free_units"]) == (True, 100)
+    assert (before[open_slot]["bookable"], before[open_slot]["free_units"]) == (True, 1)
     assert (before[shut]["bookable"], before[shut]["reason"]) == (False, "slot_closed")
     api.book("L1", open_slot)
     after = {s["slot"]: s for s in api.client.get(f"{span}&loan=L2").json()["slots"]}
@@ -307,3 +307,11 @@ def test_times_on_record_are_wall_and_business(api: Api) -> None:
     [attempt] = rows(api.bank.engine, "attempts")
     assert attempt["business_utc"] - attempt["at_utc"] == timedelta(days=1)  # type: ignore[operator]
     assert attempt["at_utc"] == api.wall.now.astimezone(UTC)
+
+
+def test_the_contract_is_told_without_dangling_references(api: Api) -> None:
+    """/openapi.json describes the booking body, and every reference in it leads somewhere."""
+    told = api.client.get("/openapi.json")
+    body = told.json()["paths"]["/v1/bookings"]["post"]["requestBody"]["content"]["application/json"]
+    assert set(body["schema"]["required"]) == {"loan", "slot", "channel"}
+    assert "#/$defs" not in told.text

@@ -240,3 +240,15 @@ def test_a_fault_of_ours_is_an_internal_error_with_a_trace(api: Api) -> None:
     assert answer.json()["cause"] == "system"
     assert rows(api.bank.engine, "bookings") == []
     assert api.client.get("/healthz").status_code == 200
+
+
+def test_too_many_requests_in_flight_are_shed_at_once(sqlite_bank: Bank) -> None:
+    """Above its bound a worker says system_busy with a time to come back; its health can still be asked."""
+    with api_on(sqlite_bank, shed_above=0) as api:
+        answer = api.book("L1", "any")
+        assert (answer.status_code, answer.json()["reason"]) == (503, "system_busy")
+        assert 1 <= int(answer.headers["retry-after"]) <= 3
+        assert api.client.get("/healthz").status_code == 200
+        counted = {"channel": "unknown", "outcome": "refused", "reason": "system_busy"}
+        assert api.metric("booking_attempts_total", **counted) == 1
+        assert api.metric("booking_attempts_unrecorded_total") == 1

@@ -117,3 +117,17 @@ def _wait_until_healthy(served: Served, seconds: float = 30) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(served.log())
+
+
+def test_the_running_server_sweeps_holds(sqlite_bank: Bank) -> None:
+    """A hold that nobody confirms is given back by the server itself, a few seconds after its end."""
+    sqlite_bank.set("hold_seconds", 1)
+    slot = sqlite_bank.add_slot(capacity=1)
+    with serve(sqlite_bank.url) as served, served.client() as client:
+        body = {"loan": "L1", "slot": slot, "channel": "app"}
+        client.post("/v1/bookings", json=body, headers={"Idempotency-Key": "k"})
+        deadline = time.monotonic() + 20
+        while rows(sqlite_bank.engine, "bookings")[0]["status"] != "expired":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert drift(sqlite_bank.engine) == []

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -167,8 +167,11 @@ class Booking(RuleBasedStateMachine):
 
 
 QUICK = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+CONTROL = settings(QUICK, phases=[Phase.generate], database=None, print_blob=False)
+"""Finding one example is enough here; making it small takes minutes."""
 
 
 def test_no_sequence_of_events_oversells_or_loses_a_try() -> None:
@@ -185,4 +188,4 @@ def test_the_machine_notices_a_decision_that_forgets_quotas(monkeypatch: pytest.
 
     monkeypatch.setattr(quotas, "lock_levels", blind)
     with pytest.raises(AssertionError, match="oversold"):
-        run_state_machine_as_test(Booking, settings=settings(QUICK, print_blob=False))
+        run_state_machine_as_test(Booking, settings=CONTROL)
