@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
-from zoneinfo import ZoneInfoNotFoundError
+from typing import Any, Final
 
 from sqlalchemy import delete, insert
 
@@ -14,9 +13,12 @@ from booking_core import actuator, importing, migrating, serving
 from booking_core.clock import utc_now
 from booking_core.database import make_engine, write_transaction
 from booking_core.service.tokens import issue_token
-from booking_core.settings import BankSettings, save_settings
+from booking_core.settings import save_settings
 from booking_core.tables import settings
 from metrics.contract import TokenScope
+
+RECORDS: Final = ("policy", "scaling")
+"""Settings that are whole JSON objects: forecasting's Policy, and the fields of ScalingRule."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (importing.BadInputError, ValueError, ZoneInfoNotFoundError) as fault:
+    except (importing.BadInputError, ValueError) as fault:
         print(f"{parser.prog}: {fault}", file=sys.stderr)
         return 2
 
@@ -68,21 +70,16 @@ def change_settings(arguments: argparse.Namespace) -> int:
             changes[key] = json.loads(text)
         except json.JSONDecodeError:
             changes[key] = text
-    policy = changes.pop("policy", None)
-    plain = BankSettings()
-    for key, value in changes.items():
-        known = type(getattr(plain, key, value))
-        if type(value) is not known and not (known is float and type(value) is int):
-            raise ValueError(f"{key}: got {value!r}, expected {known.__name__}")
+    records = {key: changes.pop(key) for key in RECORDS if key in changes}
+    if unfit := [key for key, value in records.items() if not isinstance(value, dict)]:
+        raise ValueError(f"{', '.join(unfit)}: expected a JSON object")
     now = utc_now()
     with write_transaction(make_engine()) as connection:
         save_settings(connection, changes, now)
-        if policy is not None:
-            if not isinstance(policy, dict):
-                raise ValueError("policy: expected a JSON object")
-            connection.execute(delete(settings).where(settings.c.key == "policy"))
-            connection.execute(insert(settings).values(key="policy", value=policy, updated_utc=now))
-    print("stored: " + ", ".join([*changes, *(["policy"] if policy is not None else [])]))
+        for key, value in records.items():
+            connection.execute(delete(settings).where(settings.c.key == key))
+            connection.execute(insert(settings).values(key=key, value=value, updated_utc=now))
+    print("stored: " + ", ".join([*changes, *records]))
     return 0
 
 

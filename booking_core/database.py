@@ -35,7 +35,12 @@ def make_engine(url: str | None = None, *, pool_size: int = 10, read_only: bool 
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
         return create_engine(
-            parsed, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, pool_timeout=5
+            parsed,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            pool_timeout=5,
+            connect_args={"connect_timeout": 5},
         )
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(

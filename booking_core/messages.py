@@ -251,13 +251,6 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("The plan id is taken", "Plan {plan_id} exists with another body. Choose a new id."),
         ("计划编号冲突", "计划 {plan_id} 已以不同内容存在，请使用新的编号。"),
     ),
-    PlanRefusal.PLAN_STALE_LIMIT: _pair(
-        (
-            "A limit has changed since",
-            "A limit that plan {plan_id} started from has changed. Make the plan anew.",
-        ),
-        ("限额已变更", "计划 {plan_id} 所依据的限额已变更，请重新生成计划。"),
-    ),
     PlanRefusal.REGION_IN_SHADOW: _pair(
         (
             "The region is in shadow mode",

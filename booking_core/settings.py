@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import Connection, delete, insert, select
 
@@ -66,15 +66,15 @@ def load_settings(connection: Connection) -> BankSettings:
 def save_settings(connection: Connection, changes: Mapping[str, Any], wall_now: datetime) -> BankSettings:
     """The settings after the changes, which are stored.
 
-    Raises ValueError for an unknown key, an unknown zone, or an offset that is no multiple of
-    15 minutes or would move business time back.
+    Raises ValueError for an unknown key, a value of another type, an unknown zone, or an offset that
+    is no multiple of 15 minutes or would move business time back.
     """
     current = load_settings(connection)
-    unknown = set(changes) - set(asdict(current))
-    if unknown:
-        raise ValueError(f"unknown setting {sorted(unknown)}; known: {sorted(asdict(current))}")
-    updated = replace(current, **changes)
-    updated.tzinfo()
+    updated = replace(current, **{key: _typed(key, value) for key, value in changes.items()})
+    try:
+        updated.tzinfo()
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"zone: {updated.zone!r} is no IANA time zone, e.g. Asia/Shanghai") from error
     offset = updated.business_offset_seconds
     if offset % int(OFFSET_STEP.total_seconds()):
         raise ValueError(f"business_offset_seconds {offset} is no multiple of 900 (15 minutes)")
@@ -91,3 +91,16 @@ def save_settings(connection: Connection, changes: Mapping[str, Any], wall_now: 
             insert(settings_table).values(key=key, value=getattr(updated, key), updated_utc=wall_now)
         )
     return updated
+
+
+def _typed(key: str, value: Any) -> Any:
+    """The value in the type of the setting's default; JSON writes 3.0 as 3."""
+    known = asdict(BankSettings())
+    if key not in known:
+        raise ValueError(f"unknown setting {key!r}; known: {sorted(known)}")
+    wanted = type(known[key])
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise ValueError(f"{key}: got {value!r}, expected {wanted.__name__}")
+    return value

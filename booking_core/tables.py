@@ -203,11 +203,19 @@ bookings = Table(
     Column("held_until_utc", UtcDateTime, comment="wall time; null once confirmed"),
     Column("version", Integer, nullable=False, default=1, comment="compare-and-swap counter"),
     Index("ix_bookings_service_day_branch", "service_day", "branch_id"),
-    Index("ix_bookings_held_until", "held_until_utc", sqlite_where=text("status = 'held'"),
-          postgresql_where=text("status = 'held'")),
-    Index("uq_bookings_live_loan", "loan_ref", unique=True,
-          sqlite_where=text("status IN ('held', 'confirmed', 'checked_in')"),
-          postgresql_where=text("status IN ('held', 'confirmed', 'checked_in')")),
+    Index(
+        "ix_bookings_held_until",
+        "held_until_utc",
+        sqlite_where=text("status = 'held'"),
+        postgresql_where=text("status = 'held'"),
+    ),
+    Index(
+        "uq_bookings_live_loan",
+        "loan_ref",
+        unique=True,
+        sqlite_where=text("status IN ('held', 'confirmed', 'checked_in')"),
+        postgresql_where=text("status IN ('held', 'confirmed', 'checked_in')"),
+    ),
 )
 
 booking_events = Table(
@@ -273,8 +281,13 @@ wish_episodes = Table(
     Column("outcome", String(16), nullable=False, comment="open | booked | displaced | unmet"),
     Column("booking_ref", String(40)),
     Index("ix_wish_episodes_day_branch", "wished_day", "branch_id"),
-    Index("uq_wish_episodes_open_loan", "loan_ref", unique=True,
-          sqlite_where=text("outcome = 'open'"), postgresql_where=text("outcome = 'open'")),
+    Index(
+        "uq_wish_episodes_open_loan",
+        "loan_ref",
+        unique=True,
+        sqlite_where=text("outcome = 'open'"),
+        postgresql_where=text("outcome = 'open'"),
+    ),
     comment="Demand: one row per wish, first wished branch and day kept, later tries folded in",
 )
 
@@ -316,8 +329,13 @@ plans = Table(
     Column("kind", String(8), nullable=False, comment="quota | server"),
     Column("region_id", String(32), nullable=False, comment="'bank' for server plans"),
     Column("period", String(32), nullable=False, comment="ISO day, or ISO time of a quarter-hour"),
-    Column("status", String(16), nullable=False,
-           comment="proposed | pending | shadow | kept | approved | applied | superseded | rolled_back | rejected"),
+    Column(
+        "status",
+        String(16),
+        nullable=False,
+        comment="proposed | pending | shadow | kept | approved | applied | superseded | rolled_back "
+        "| rejected",
+    ),
     Column("in_band", Boolean, nullable=False, comment="false: waits for an operator's approval"),
     Column("verdict", String(32), comment="why it was kept or waits: guardrail or veto name"),
     Column("model", String(32), comment="champion | weeks8 | keep"),
@@ -468,8 +486,12 @@ pressure_minutes = Table(
     "pressure_minutes",
     metadata,
     Column("minute_utc", UtcDateTime, primary_key=True, comment="wall time, start of the minute"),
-    Column("business_utc", UtcDateTime, primary_key=True,
-           comment="business quarter-hour it fell in (one wall minute may hold several in the demo)"),
+    Column(
+        "business_utc",
+        UtcDateTime,
+        primary_key=True,
+        comment="business quarter-hour it fell in (one wall minute may hold several in the demo)",
+    ),
     Column("source", String(64), primary_key=True, comment="worker that counted, or 'import:NAME'"),
     Column("requests", Integer, nullable=False),
     Column("refused", Integer, nullable=False, comment="of these, answered 4xx or 5xx"),

@@ -62,12 +62,17 @@ class Alerts:
 
 
 def alerts(url: str | None, timeout_seconds: float = 0.8) -> Alerts:
-    """The alerts that fire now; not reachable where no URL is set or nothing answers there."""
+    """The alerts that fire now, but for the heartbeat, which always does.
+
+    Not reachable where no URL is set or nothing answers there.
+    """
     if not url:
         return Alerts(reachable=False)
     try:
         answer = httpx.get(
-            f"{url.rstrip('/')}/api/v2/alerts", params={"active": "true"}, timeout=timeout_seconds
+            f"{url.rstrip('/')}/api/v2/alerts",
+            params={"active": "true", "filter": 'severity!="heartbeat"'},
+            timeout=timeout_seconds,
         )
         answer.raise_for_status()
         names = {str(alert["labels"].get("alertname", "?")) for alert in answer.json()}

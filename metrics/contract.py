@@ -96,7 +96,6 @@ class PlanRefusal(StrEnum):
     PLAN_WRONG_STATUS = "plan_wrong_status"
     PLAN_NEEDS_APPROVAL = "plan_needs_approval"
     PLAN_ID_CONFLICT = "plan_id_conflict"
-    PLAN_STALE_LIMIT = "plan_stale_limit"
     REGION_IN_SHADOW = "region_in_shadow"
     PAUSED = "paused"
     QUOTA_NOT_FOUND = "quota_not_found"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import pandas as pd
@@ -15,24 +14,6 @@ from booking_core.read.sql import UTC_TIME, frame, typed
 
 _IMPORTED: Final = "import:%"
 _MINUTE: Final = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the servers bore during some wall seconds."""
-
-    requests: int
-    failed: int
-    """Of these, answered 5xx."""
-    busy_seconds: float
-    """Time spent serving, summed over workers."""
-    seconds: float
-    """Wall seconds that were looked at; 0 where nothing was recorded."""
-
-    @property
-    def rps(self) -> float:
-        """Requests per wall second."""
-        return self.requests / self.seconds if self.seconds else 0.0
 
 
 def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd.DataFrame:
@@ -81,26 +62,3 @@ def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd
             "synthetic": "bool",
         },
     )
-
-
-def recent_load(engine: Engine, *, since_wall: datetime, until_wall: datetime | None = None) -> Load:
-    """The load recorded since the start of the wall minute that holds `since_wall`.
-
-    until_wall: now, as the caller's clock has it, so that the running minute counts for the seconds it
-    has lasted; without it the latest recorded minute counts as whole.
-    """
-    since = since_wall.astimezone(UTC).replace(second=0, microsecond=0)
-    p = t.pressure_minutes.c
-    statement = select(
-        func.coalesce(func.sum(p.requests), 0),
-        func.coalesce(func.sum(p.failed), 0),
-        func.coalesce(func.sum(p.busy_seconds), 0.0),
-        func.max(p.minute_utc),
-    ).where(p.minute_utc >= since, p.source.not_like(_IMPORTED))
-    with engine.connect() as connection:
-        requests, failed, busy_seconds, last = connection.execute(statement).one()
-    if until_wall is not None:
-        seconds = max(0.0, (until_wall - since).total_seconds())
-    else:
-        seconds = 0.0 if last is None else (last + _MINUTE - since).total_seconds()
-    return Load(int(requests), int(failed), float(busy_seconds), seconds)

@@ -280,26 +280,6 @@ def test_pressure_is_requests_over_the_wall_seconds_a_quarter_hour_lasted(bank: 
     assert frame["synthetic"].tolist() == [False, False, True]
 
 
-def test_recent_load_counts_whole_minutes_and_leaves_imports_out(bank: Bank) -> None:
-    """The window opens with the minute that holds `since`, and ends now or with the latest minute."""
-    put(
-        bank,
-        t.pressure_minutes,
-        minute(NOON - timedelta(minutes=1), NOON),
-        minute(NOON, NOON),
-        minute(NOON + timedelta(minutes=1), NOON),
-        minute(NOON, NOON, source="import:sample"),
-    )
-    since = NOON + timedelta(seconds=30)
-    load = pressure.recent_load(bank.engine, since_wall=since)
-    assert load == pressure.Load(requests=180, failed=4, busy_seconds=9.0, seconds=120.0)
-    assert load.rps == 1.5
-    now = NOON + timedelta(seconds=90)
-    assert pressure.recent_load(bank.engine, since_wall=since, until_wall=now).seconds == 90.0
-    nothing = pressure.recent_load(bank.engine, since_wall=NOON + timedelta(hours=1))
-    assert (nothing.seconds, nothing.rps) == (0.0, 0.0)
-
-
 def test_only_the_applied_server_plan_gives_targets(bank: Bank) -> None:
     """A superseded plan's items are not targets; what was really set wins over what was asked."""
     filled(bank)
