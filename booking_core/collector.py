@@ -23,8 +23,7 @@ from booking_core import tables as t
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.settings import BankSettings, load_settings
-from booking_core.store.limits import COUNTED_STATUSES, quota_key
-from booking_core.store.periods import recount
+from booking_core.store.quotas import COUNTED_STATUSES, count_units, period_of
 from metrics import contract
 from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
@@ -321,13 +320,10 @@ def _quotas_miscounted(connection: Connection, today: date) -> int:
     """Counted periods from the current month on whose counter is not what their bookings add up to."""
     p = t.quota_periods.c
     since = period_start(PeriodKind.MONTH, today)
-    true = recount(connection, since)
-    counters = connection.execute(select(t.quota_periods).where(p.period_start >= since))
-    return sum(
-        row.used_units
-        != true[quota_key(row.scope_kind, row.scope_id, row.channel, row.period_kind), row.period_start]
-        for row in counters
-    )
+    rows = connection.execute(select(t.quota_periods).where(p.period_start >= since))
+    used = {period_of(row): row.used_units for row in rows}
+    true = count_units(connection, used)
+    return sum(used[period] != true[period] for period in used)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

@@ -14,7 +14,7 @@ from demo.preflight import NotReady, Ports, alert_programs, check_ports, check_p
 
 PLAIN_WIDTH: Final = 110
 """Columns of the tables where the output is no terminal."""
-PACE_QUARTER_SECONDS: Final = 2.25
+PACE_QUARTER_SECONDS: Final = 3.0
 
 
 def main(argv: list[str] | None = None) -> int:

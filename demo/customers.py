@@ -23,7 +23,7 @@ from locust.exception import StopUser
 
 from demo.wishes import Wish, read_wishes
 
-LOOKS_FIRST: Final = 0.3
+LOOKS_FIRST: Final = 0.2
 """Share of customers who look at the calendar before they try."""
 RETRY_AFTER_QUARTERS: Final = 1.0
 

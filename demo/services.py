@@ -15,7 +15,7 @@ from demo.processes import Service
 API_THREADS: Final = 8
 MAX_WORKERS: Final = 4
 SCALE_LEAD_SECONDS: Final = 25
-"""Workers are started so many wall seconds ahead of a forecast peak: eleven quarter-hours of the demo."""
+"""Workers are started so many wall seconds ahead of a forecast peak: eight quarter-hours of the demo."""
 JSON_ERRORS: Final = ('"level": "error"', '"level": "critical"', "traceback")
 
 

@@ -17,7 +17,7 @@ from booking_core.domain import FieldError
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.settings import load_settings
-from booking_core.store import limits, periods, plans
+from booking_core.store import plans, quotas
 from metrics.contract import BANK_SCOPE_ID, PlanRefusal
 
 
@@ -175,31 +175,26 @@ def _why_not_applied(
 
 def _set_limits(connection: Connection, plan: StoredPlan) -> dict[int, tuple[int, int | None]]:
     """What was set by item seq: (limit, override replaced)."""
-    periods.lock_slots(connection)
-    wanted = {_period(item): item for item in plan.items if item.new_limit is not None}
-    rows = periods.locked_periods(connection, wanted)
-    applied = {
-        item.seq: (max(item.new_limit, rows[period].used_units), rows[period].override_units)
-        for period, item in wanted.items()
-    }
-    periods.set_overrides(
-        connection, {period: (applied[item.seq][0], plan.row.plan_id) for period, item in wanted.items()}
-    )
-    return applied
+    quotas.lock_slots(connection)
+    wanted = {quotas.period_of(item): item for item in plan.items if item.new_limit is not None}
+    quotas.make_counters(connection, wanted)
+    replaced = quotas.read_counters(connection, wanted, lock=True)
+    limits = {period: max(item.new_limit, replaced[period].used_units) for period, item in wanted.items()}
+    quotas.set_overrides(connection, {period: (limit, plan.row.plan_id) for period, limit in limits.items()})
+    return {item.seq: (limits[period], replaced[period].override_units) for period, item in wanted.items()}
 
 
 def _restore_limits(connection: Connection, plan: StoredPlan) -> None:
     """Put the overrides back that the plan replaced, each with the plan that had set it."""
-    touched = {_period(item): item for item in plan.items if item.applied_limit is not None}
+    touched = {quotas.period_of(item): item for item in plan.items if item.applied_limit is not None}
     if not touched:
         return
-    periods.lock_slots(connection)
-    periods.locked_periods(connection, touched)
+    quotas.lock_slots(connection)
     first = min(start for _, start in touched)
     setters = plans.override_setters(connection, plan.row.region_id, first)
-    set_by = {_period(item): item.plan_id for item in setters}
+    set_by = {quotas.period_of(item): item.plan_id for item in setters}
     restored = {period: item.before_override for period, item in touched.items()}
-    periods.set_overrides(
+    quotas.set_overrides(
         connection,
         {period: (old, None if old is None else set_by.get(period)) for period, old in restored.items()},
     )
@@ -238,7 +233,7 @@ def _misfits(connection: Connection, draft: PlanDraft) -> tuple[FieldError, ...]
     """What the draft names that the bank does not have, or that lies outside its region."""
     if draft.kind == "server":
         return ()
-    regions = limits.scope_regions(connection)
+    regions = quotas.scope_regions(connection)
     if draft.region not in regions.values():
         return (FieldError("/region", f"region {draft.region!r} is unknown", f"没有分区 {draft.region}"),)
     return tuple(
@@ -262,10 +257,6 @@ def _moment(plan: Row[Any]) -> date | datetime:
     """The plan's period as a value that orders (days for quota plans, times for server plans)."""
     parse = datetime.fromisoformat if plan.kind == "server" else date.fromisoformat
     return parse(plan.period)
-
-
-def _period(item: Row[Any]) -> limits.Period:
-    return limits.quota_key(item.scope_kind, item.scope_id, item.channel, item.period_kind), item.period_start
 
 
 def _stored(connection: Connection, plan_id: str) -> StoredPlan:

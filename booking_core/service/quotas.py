@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Row
 from booking_core.domain import QuotaKey
 from booking_core.service.commands import Command, CommandRefused, OutsideClaim, record_audit
 from booking_core.settings import load_settings
-from booking_core.store import limits, periods
-from metrics.contract import ALL_CHANNELS, Channel, PlanRefusal
+from booking_core.store import quotas
+from metrics.contract import ALL_CHANNELS, Channel, PeriodKind, PlanRefusal, ScopeKind
 
 QUOTA_ID_PARTS = 4
 
@@ -22,8 +22,8 @@ QUOTA_ID_PARTS = 4
 class QuotaPage:
     """Standing limits, and the concrete periods that are counted."""
 
-    standing: list[Row[Any]]
-    periods: list[Row[Any]]
+    standing: Sequence[Row[Any]]
+    periods: Sequence[Row[Any]]
 
 
 def list_quotas(
@@ -33,14 +33,14 @@ def list_quotas(
     command: Command,
 ) -> QuotaPage:
     """The quotas that filters (scope_kind, scope_id), span of period starts and region claim let through."""
-    regions = limits.scope_regions(connection)
+    regions = quotas.scope_regions(connection)
 
     def seen(row: Row[Any]) -> bool:
         return command.may_touch(regions.get((row.scope_kind, row.scope_id), ""))
 
     return QuotaPage(
-        [row for row in limits.standing_rows(connection, filters) if seen(row)],
-        [row for row in limits.counted_rows(connection, filters, *span) if seen(row)],
+        [row for row in quotas.standing_rows(connection, filters) if seen(row)],
+        [row for row in quotas.counted_rows(connection, filters, *span) if seen(row)],
     )
 
 
@@ -51,8 +51,8 @@ def put_quota(
 
     A level that had no limit so far starts counting: the periods booked already get their counters here.
     """
-    periods.lock_slots(connection)
-    regions = limits.scope_regions(connection)
+    quotas.lock_slots(connection)
+    regions = quotas.scope_regions(connection)
     key = parse_quota_id(quota_id)
     if key is None or (key.scope_kind, key.scope_id) not in regions:
         return CommandRefused(PlanRefusal.QUOTA_NOT_FOUND, {"quota_id": quota_id})
@@ -61,9 +61,8 @@ def put_quota(
         return OutsideClaim(region)
     bank = load_settings(connection)
     today = bank.local_day(bank.business_now(command.now))
-    before = limits.standing_limit(connection, quota_id)
-    periods.locked_periods(connection, periods.booked_periods(connection, key, today))
-    limits.put_standing(connection, key, limit_units, command.now)
+    quotas.make_counters(connection, quotas.booked_periods(connection, key, today))
+    before = quotas.put_standing(connection, key, limit_units, command.now)
     record_audit(
         connection, command, "quota.put", quota_id, {"limit_units": before}, {"limit_units": limit_units}
     )
@@ -77,11 +76,7 @@ def parse_quota_id(quota_id: str) -> QuotaKey | None:
         return None
     scope_kind, *scope_id, channel, period_kind = parts
     try:
-        return limits.quota_key(
-            scope_kind,
-            ":".join(scope_id),
-            channel if channel == ALL_CHANNELS else Channel(channel),
-            period_kind,
-        )
+        narrowed = channel if channel == ALL_CHANNELS else Channel(channel)
+        return QuotaKey(ScopeKind(scope_kind), ":".join(scope_id), PeriodKind(period_kind), narrowed)
     except ValueError:
         return None

@@ -1,220 +1,283 @@
-"""Quota levels of a slot: which limits stand, what is used of them, locked in the one fixed order.
+"""SQL of quotas: standing limits, the concrete periods that are counted, and their locks.
 
+Counters are rows of quota_periods; a row is made, with what is booked already, by whoever needs it first.
 docs/locking.md says why this never oversells and never deadlocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, and_, case, func, or_, select, text, tuple_, update
 
 from booking_core import tables as t
 from booking_core.decide import SCOPE_ORDER
-from booking_core.domain import (
-    QuotaKey,
-    QuotaState,
-    Refused,
-    SlotState,
-    next_period_start,
-    period_start,
-)
+from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
 from booking_core.store import locking
-from booking_core.store.limits import COUNTED_STATUSES
-from booking_core.store.limits import Period as Level
+from booking_core.store.rows import put_rows
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
-_P = t.quota_periods.c
-_ROW = (_P.scope_kind, _P.scope_id, _P.channel, _P.period_kind, _P.period_start)
+COUNTED_STATUSES: Final = ("held", "confirmed", "checked_in", "completed", "no_show")
+"""Bookings that use units of their quotas."""
+
+Period = tuple[QuotaKey, date]
+"""One concrete period of a quota: the quota and the first day."""
+
+_COLUMNS: Final = ("scope_kind", "scope_id", "channel", "period_kind", "period_start")
+_ROW: Final = tuple(t.quota_periods.c[name] for name in _COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class UsedPeriod:
+    """The counter of a period: what is used, and the override where a plan set one."""
+
+    used_units: int
+    override_units: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The levels of one slot: those with a limit, to judge; and every counter, to move."""
+    """The periods that one slot counts in: those with a limit, to judge; and every counter, to move."""
 
     judged: tuple[QuotaState, ...]
-    counted: tuple[Level, ...]
+    counted: tuple[Period, ...]
 
 
-def levels_of(slot: SlotState, channel: str) -> list[Level]:
-    """Every level that may limit the slot, in lock order.
+def period_of(row: Any) -> Period:
+    """The period that a row of quota_periods or plan_items names."""
+    key = QuotaKey(ScopeKind(row.scope_kind), row.scope_id, PeriodKind(row.period_kind), row.channel)
+    return key, row.period_start
+
+
+def periods_of(branch_id: str, region_id: str, day: date, channel: str) -> list[Period]:
+    """Every period that a booking counts in, in lock order.
 
     Branch, region, bank × day, week, month × all channels, the channel.
     """
-    scope_ids = {
-        ScopeKind.BRANCH: slot.branch_id,
-        ScopeKind.REGION: slot.region_id,
-        ScopeKind.BANK: BANK_SCOPE_ID,
-    }
     return [
-        (QuotaKey(scope, scope_ids[scope], period, name), period_start(period, slot.service_day))
-        for scope in SCOPE_ORDER
-        for period in PeriodKind
-        for name in (ALL_CHANNELS, channel)
+        (QuotaKey(scope, scope_id, kind, narrowed), period_start(kind, day))
+        for scope, scope_id in zip(SCOPE_ORDER, (branch_id, region_id, BANK_SCOPE_ID), strict=True)
+        for kind in PeriodKind
+        for narrowed in (ALL_CHANNELS, channel)
     ]
 
 
+# --- counters ---------------------------------------------------------------------------------
+
+
+def lock_slots(connection: Connection) -> None:
+    """Keep bookings out until the transaction ends (each locks its slot row first); SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE slots IN EXCLUSIVE MODE"))
+
+
 def lock_levels(connection: Connection, slot: SlotState, channel: str) -> Levels:
-    """The levels of a slot that is already locked, their counters locked in order, made where missing."""
-    levels = levels_of(slot, channel)
-    standing = standing_limits(connection, levels)
-    present = {level for level, _, _ in _periods(connection, levels, lock=False)}
-    for level in levels:
-        if level[0] in standing and level not in present:
-            create_period(connection, level)
-    rows = _periods(connection, levels, lock=True)
-    return Levels(
-        judged=tuple(
-            QuotaState(level[0], level[1], limit, used)
-            for level, used, override in rows
-            if (limit := standing.get(level[0]) if override is None else override) is not None
-        ),
-        counted=tuple(level for level, _, _ in rows),
-    )
+    """The periods of a slot that is already locked, their counters locked in order, made where missing."""
+    periods = _slot_periods(slot, channel)
+    standing = standing_limits(connection, periods)
+    make_counters(connection, [period for period in periods if period[0] in standing])
+    counters = read_counters(connection, periods, lock=True)
+    return Levels(tuple(_states(periods, standing, counters).values()), tuple(counters))
 
 
 def read_levels(
     connection: Connection, slots: Sequence[SlotState], channel: str
 ) -> dict[str, tuple[QuotaState, ...]]:
     """The limits of each slot (by slot id) as committed, without locks: for calendars and remedies."""
-    by_slot = {slot.slot_id: levels_of(slot, channel) for slot in slots}
-    levels = list(dict.fromkeys(level for some in by_slot.values() for level in some))
-    standing = standing_limits(connection, levels)
-    rows = {level: (used, override) for level, used, override in _periods(connection, levels, lock=False)}
-    missing = [level for level in levels if level not in rows and level[0] in standing]
-    rows |= {level: (used, None) for level, used in _count_many(connection, missing).items()}
-    states = {
-        level: QuotaState(level[0], level[1], limit, used)
-        for level, (used, override) in rows.items()
-        if (limit := standing.get(level[0]) if override is None else override) is not None
-    }
-    return {slot_id: tuple(states[x] for x in some if x in states) for slot_id, some in by_slot.items()}
+    by_slot = {slot.slot_id: _slot_periods(slot, channel) for slot in slots}
+    periods = list(dict.fromkeys(period for some in by_slot.values() for period in some))
+    standing, counters = standing_limits(connection, periods), read_counters(connection, periods)
+    missing = [period for period in periods if period[0] in standing and period not in counters]
+    counters |= {period: UsedPeriod(used) for period, used in count_units(connection, missing).items()}
+    states = _states(periods, standing, counters)
+    return {slot_id: tuple(states[p] for p in some if p in states) for slot_id, some in by_slot.items()}
 
 
-def add_units(connection: Connection, levels: Iterable[Level], units: int) -> None:
+def make_counters(connection: Connection, periods: Collection[Period]) -> None:
+    """Make the counters that are missing, counting what is booked already.
+
+    Call it with the slot locked for levels whose limit stands, else under `lock_slots`.
+    """
+    present = read_counters(connection, periods)
+    used = count_units(connection, [period for period in periods if period not in present])
+    rows = [{**_named(period), "used_units": units} for period, units in used.items()]
+    put_rows(connection, t.quota_periods, rows, replace=False)  # another may have been faster
+
+
+def read_counters(
+    connection: Connection, periods: Iterable[Period], *, lock: bool = False
+) -> dict[Period, UsedPeriod]:
+    """The counters that exist of these periods, in lock order."""
+    p = t.quota_periods.c
+    rows = [tuple(_named(period).values()) for period in periods]
+    found: list[Row[Any]] = []
+    for part in range(0, len(rows), 500):  # SQLite allows 32,766 bound values a statement
+        statement = (
+            select(t.quota_periods)
+            .where(tuple_(*_ROW).in_(rows[part : part + 500]))
+            .order_by(
+                case({kind: n for n, kind in enumerate(SCOPE_ORDER)}, value=p.scope_kind),
+                p.scope_id,
+                case({kind: n for n, kind in enumerate(PeriodKind)}, value=p.period_kind),
+                p.period_start,
+                p.channel,
+            )
+        )
+        found += connection.execute(locking.lock_clause(statement) if lock else statement).all()
+    return {period_of(row): UsedPeriod(row.used_units, row.limit_units) for row in found}
+
+
+def add_units(connection: Connection, periods: Iterable[Period], units: int) -> None:
     """Move the locked counters by `units` (negative gives back)."""
-    rows = [_row(level) for level in levels]
+    rows = [tuple(_named(period).values()) for period in periods]
     if rows:
-        statement = update(t.quota_periods).where(tuple_(*_ROW).in_(rows))
-        connection.execute(statement.values(used_units=_P.used_units + units))
+        used = t.quota_periods.c.used_units + units
+        connection.execute(update(t.quota_periods).where(tuple_(*_ROW).in_(rows)).values(used_units=used))
 
 
-def create_period(connection: Connection, level: Level) -> None:
-    """Make the counter of a level, counting what is booked already; nothing if another was faster."""
-    key, start = level
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(t.quota_periods).values(
-        scope_kind=key.scope_kind,
-        scope_id=key.scope_id,
-        channel=key.channel,
-        period_kind=key.period_kind,
-        period_start=start,
-        used_units=count_units(connection, level),
-    )
-    connection.execute(statement.on_conflict_do_nothing())
+def set_overrides(connection: Connection, overrides: Mapping[Period, tuple[int | None, str | None]]) -> None:
+    """Set (override, plan behind it) on counters that exist."""
+    rows = [
+        {**_named(period), "limit_units": limit, "plan_id": plan_id}
+        for period, (limit, plan_id) in overrides.items()
+    ]
+    put_rows(connection, t.quota_periods, rows)
 
 
-def count_units(connection: Connection, level: Level) -> int:
-    """The units booked in the level, counted from the bookings."""
-    return _count_many(connection, [level])[level]
+def count_units(connection: Connection, periods: Collection[Period]) -> dict[Period, int]:
+    """The units that each period's bookings use, counted from the bookings: the truth behind a counter."""
+    if not periods:
+        return {}
+    b = t.bookings.c
+    first = min(start for _, start in periods)
+    end = max(next_period_start(key.period_kind, start) for key, start in periods)
+    where = [b.service_day >= first, b.service_day < end, b.status.in_(COUNTED_STATUSES)]
+    scopes = {(key.scope_kind, key.scope_id) for key, _ in periods}
+    if (ScopeKind.BANK, BANK_SCOPE_ID) not in scopes:
+        branches = [scope_id for kind, scope_id in scopes if kind is ScopeKind.BRANCH]
+        regions = [scope_id for kind, scope_id in scopes if kind is ScopeKind.REGION]
+        where.append(or_(b.branch_id.in_(branches), b.region_id.in_(regions)))
+    by = (b.branch_id, b.region_id, b.service_day, b.channel)
+    used: Counter[Period] = Counter()
+    for *booked, units in connection.execute(select(*by, func.sum(b.units)).where(*where).group_by(*by)):
+        used.update(dict.fromkeys(periods_of(*booked), units))
+    return {period: used[period] for period in periods}
 
 
-def standing_limits(connection: Connection, levels: Iterable[Level]) -> dict[QuotaKey, int]:
-    """The standing limits of these levels; absent = none."""
-    ids = sorted({key.quota_id for key, _ in levels})
-    statement = select(t.quotas).where(t.quotas.c.quota_id.in_(ids))
-    return {
-        QuotaKey(ScopeKind(r.scope_kind), r.scope_id, PeriodKind(r.period_kind), r.channel): r.limit_units
-        for r in connection.execute(statement)
-    }
+def booked_periods(connection: Connection, key: QuotaKey, first_day: date) -> list[Period]:
+    """The periods of the quota, from the one that contains `first_day` on, that its scope has bookings in."""
+    b = t.bookings.c
+    where = [b.service_day >= period_start(key.period_kind, first_day), b.status.in_(COUNTED_STATUSES)]
+    if key.scope_kind is not ScopeKind.BANK:
+        where.append((b.branch_id if key.scope_kind is ScopeKind.BRANCH else b.region_id) == key.scope_id)
+    days = connection.scalars(select(b.service_day).distinct().where(*where))
+    return [(key, start) for start in sorted({period_start(key.period_kind, day) for day in days})]
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+def standing_limits(connection: Connection, periods: Iterable[Period]) -> dict[QuotaKey, int]:
+    """The standing limits over these periods; absent = none."""
+    keys = {key.quota_id: key for key, _ in periods}
+    q = t.quotas.c
+    statement = select(q.quota_id, q.limit_units).where(q.quota_id.in_(sorted(keys)))
+    return {keys[quota_id]: limit for quota_id, limit in connection.execute(statement)}
+
+
+def put_standing(connection: Connection, key: QuotaKey, limit: int, now: datetime) -> int | None:
+    """Set the standing limit, new or there already; the one before, None where there was none."""
+    before = connection.scalar(select(t.quotas.c.limit_units).where(t.quotas.c.quota_id == key.quota_id))
+    scope = {name: getattr(key, name) for name in _COLUMNS[:-1]}
+    row = {"quota_id": key.quota_id, **scope, "limit_units": limit, "updated_utc": now}
+    put_rows(connection, t.quotas, [row])
+    return before
 
 
 def with_next_limits(connection: Connection, refused: Refused) -> Refused:
     """The refusal with each violation's limit of the next period, where one is known."""
-    nexts: dict[str, Level] = {}
+    nexts: dict[str, Period] = {}
     for v in refused.violations:
-        if v.period_kind != "slot" and v.next_period_starts is not None:
+        if v.next_period_starts is not None:
             channel = v.quota_id.rsplit(":", 2)[1]
             key = QuotaKey(ScopeKind(v.scope_kind), v.scope_id, PeriodKind(v.period_kind), channel)
             nexts[v.quota_id] = (key, v.next_period_starts)
     if not nexts:
         return refused
-    limits: dict[QuotaKey, int | None] = dict(standing_limits(connection, nexts.values()))
-    for (key, _), _, override in _periods(connection, list(nexts.values()), lock=False):
-        limits[key] = limits.get(key) if override is None else override
+    periods = nexts.values()
+    limits = _limits(periods, standing_limits(connection, periods), read_counters(connection, periods))
     violations = tuple(
-        replace(v, next_limit_units=limits.get(nexts[v.quota_id][0])) if v.quota_id in nexts else v
+        replace(v, next_limit_units=limits.get(nexts[v.quota_id])) if v.quota_id in nexts else v
         for v in refused.violations
     )
     return replace(refused, violations=violations)
 
 
-def _periods(
-    connection: Connection, levels: Sequence[Level], *, lock: bool
-) -> list[tuple[Level, int, int | None]]:
-    """Existing counters of the levels as (level, used, override), in lock order."""
-    scopes = {kind: n for n, kind in enumerate(SCOPE_ORDER)}
-    periods = {kind: n for n, kind in enumerate(PeriodKind)}
-    found: list[Row[*tuple[Any, ...]]] = []
-    for part in range(0, len(levels), 500):  # SQLite allows 32,766 bound values a statement
-        rows = [_row(level) for level in levels[part : part + 500]]
-        statement = (
-            select(t.quota_periods)
-            .where(tuple_(*_ROW).in_(rows))
-            .order_by(
-                case(scopes, value=_P.scope_kind),
-                _P.scope_id,
-                case(periods, value=_P.period_kind),
-                _P.period_start,
-                _P.channel,
-            )
-        )
-        found += connection.execute(locking.lock_clause(statement) if lock else statement).all()
-    return [
-        (
-            (
-                QuotaKey(ScopeKind(r.scope_kind), r.scope_id, PeriodKind(r.period_kind), r.channel),
-                r.period_start,
-            ),
-            r.used_units,
-            r.limit_units,
-        )
-        for r in found
-    ]
+def scope_regions(connection: Connection) -> dict[tuple[str, str], str]:
+    """The region of every scope there is: (scope_kind, scope_id) -> region id, or "bank" for the bank."""
+    regions = connection.scalars(select(t.regions.c.region_id))
+    branches = connection.execute(select(t.branches.c.branch_id, t.branches.c.region_id))
+    return {
+        (ScopeKind.BANK, BANK_SCOPE_ID): BANK_SCOPE_ID,
+        **{(ScopeKind.REGION, region_id): region_id for region_id in regions},
+        **{(ScopeKind.BRANCH, branch_id): region_id for branch_id, region_id in branches},
+    }
 
 
-def _count_many(connection: Connection, levels: Sequence[Level]) -> dict[Level, int]:
-    """Units booked in each level, with one query for each scope and channel."""
-    counts = dict.fromkeys(levels, 0)
-    groups: dict[tuple[str, str, str], list[Level]] = {}
-    for level in levels:
-        groups.setdefault((level[0].scope_kind, level[0].scope_id, level[0].channel), []).append(level)
-    b = t.bookings.c
-    for (scope_kind, scope_id, channel), some in groups.items():
-        first = min(start for _, start in some)
-        end = max(next_period_start(key.period_kind, start) for key, start in some)
-        where: list[ColumnElement[Any]] = [
-            b.service_day >= first,
-            b.service_day < end,
-            b.status.in_(COUNTED_STATUSES),
-        ]
-        if scope_kind != ScopeKind.BANK:
-            where.append((b.branch_id if scope_kind == ScopeKind.BRANCH else b.region_id) == scope_id)
-        if channel != ALL_CHANNELS:
-            where.append(b.channel == channel)
-        days = connection.execute(
-            select(b.service_day, func.sum(b.units)).where(*where).group_by(b.service_day)
-        ).all()
-        for level in some:
-            kind, start = level[0].period_kind, level[1]
-            counts[level] = sum(units for day, units in days if period_start(kind, day) == start)
-    return counts
+def standing_rows(connection: Connection, filters: Mapping[str, str]) -> Sequence[Row[Any]]:
+    """The standing limits whose columns equal the filters, in the order of their ids."""
+    conditions = [t.quotas.c[name] == value for name, value in filters.items()]
+    return connection.execute(select(t.quotas).where(*conditions).order_by(t.quotas.c.quota_id)).all()
 
 
-def _row(level: Level) -> tuple[str, str, str, str, date]:
-    key, start = level
-    return key.scope_kind.value, key.scope_id, key.channel, key.period_kind.value, start
+def counted_rows(
+    connection: Connection, filters: Mapping[str, str], first: date | None, last: date | None
+) -> Sequence[Row[Any]]:
+    """The counted periods that start within first..last; in_force = override, else standing limit."""
+    p, q = t.quota_periods, t.quotas.c
+    conditions = [p.c[name] == value for name, value in filters.items()]
+    conditions += [p.c.period_start >= first] if first else []
+    conditions += [p.c.period_start <= last] if last else []
+    statement = (
+        select(p, func.coalesce(p.c.limit_units, q.limit_units).label("in_force"))
+        .select_from(p.outerjoin(t.quotas, and_(*(p.c[name] == q[name] for name in _COLUMNS[:-1]))))
+        .where(*conditions)
+    )
+    return connection.execute(statement.order_by(*_ROW)).all()
+
+
+def _limits(
+    periods: Iterable[Period], standing: Mapping[QuotaKey, int], counters: Mapping[Period, UsedPeriod]
+) -> dict[Period, int]:
+    """The limit in force of each period that has one: its override, else the standing limit."""
+    limits = {}
+    for period in periods:
+        counter = counters.get(period)
+        override = counter.override_units if counter else None
+        limit = standing.get(period[0]) if override is None else override
+        if limit is not None:
+            limits[period] = limit
+    return limits
+
+
+def _states(
+    periods: Iterable[Period], standing: Mapping[QuotaKey, int], counters: Mapping[Period, UsedPeriod]
+) -> dict[Period, QuotaState]:
+    return {
+        period: QuotaState(*period, limit, counters[period].used_units)
+        for period, limit in _limits(periods, standing, counters).items()
+    }
+
+
+def _slot_periods(slot: SlotState, channel: str) -> list[Period]:
+    return periods_of(slot.branch_id, slot.region_id, slot.service_day, channel)
+
+
+def _named(period: Period) -> dict[str, Any]:
+    key, start = period
+    values = (key.scope_kind.value, key.scope_id, key.channel, key.period_kind.value, start)
+    return dict(zip(_COLUMNS, values, strict=True))

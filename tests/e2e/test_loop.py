@@ -53,7 +53,7 @@ def furnish(folder: Path, wishes: list[Wish]) -> None:
     offset = clock.offset_for(opens, datetime.now(UTC))
     zone, country = f"zone={overlay.ZONE}", f"country={overlay.COUNTRY}"
     commands = [
-        ["set", zone, country, f"business_offset_seconds={offset}", "quarter_seconds=2.25"],
+        ["set", zone, country, f"business_offset_seconds={offset}", "quarter_seconds=3"],
         ["import-branches", "--input", str(folder / "branches.csv")],
         ["import-loans", "--input", str(folder / "loans.csv")],
         ["open-slots", "--from", DAY.isoformat(), "--to", (EVE + timedelta(days=28)).isoformat()],

@@ -23,7 +23,7 @@ from booking_core.service.control import set_paused
 from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.plans import StoredPlan
-from booking_core.store import periods
+from booking_core.store import quotas
 from metrics.contract import PlanRefusal, TokenScope
 from tests.support.bank import Bank, make_bank
 
@@ -516,5 +516,5 @@ def test_without_the_slots_lock_a_booking_slips_past(
     postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: with the lock taken away the same race leaves the counter one short."""
-    monkeypatch.setattr(periods, "lock_slots", lambda _: None)
+    monkeypatch.setattr(quotas, "lock_slots", lambda _: None)
     assert race_a_booking_against_an_application(postgres_bank) == (1, 2)

@@ -23,7 +23,7 @@ from booking_core.service.commands import Command
 from booking_core.service.core import Caller, Core
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.quotas import put_quota
-from booking_core.store import periods
+from booking_core.store import quotas
 from metrics.contract import Channel, TokenScope
 from metrics.instruments import Instruments
 from tests.support.bank import Bank
@@ -159,13 +159,13 @@ def test_without_the_slots_lock_the_storm_breaks_counters(
     postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: with the lock taken away some counter ends up wrong."""
-    true = periods.recount
+    true = quotas.count_units
 
     def slowly(*arguments: Any) -> Any:
         counted = true(*arguments)
         time.sleep(0.02)  # the lock guards the time from the count to the commit
         return counted
 
-    monkeypatch.setattr(periods, "lock_slots", lambda _: None)
-    monkeypatch.setattr(periods, "recount", slowly)
+    monkeypatch.setattr(quotas, "lock_slots", lambda _: None)
+    monkeypatch.setattr(quotas, "count_units", slowly)
     assert Storm(postgres_bank).violations()["quota_used_is_recount"] > 0

@@ -27,7 +27,7 @@ from booking_core.service.bookings import Taken
 from booking_core.service.commands import Command
 from booking_core.service.housekeeping import sweep
 from booking_core.service.quotas import put_quota
-from booking_core.store import periods, quotas
+from booking_core.store import quotas
 from metrics.contract import Channel, PeriodKind, ScopeKind
 from tests.support.bank import make_bank
 from tests.support.counts import attempts_by_outcome, drift, rows
@@ -115,9 +115,10 @@ class Booking(RuleBasedStateMachine):
         key = QuotaKey(ScopeKind(scope[0]), scope[1], kind)
         level = (key, period_start(kind, self.days[day]))
         with write_transaction(self.bank.engine) as connection:
-            periods.lock_slots(connection)
-            used = periods.locked_periods(connection, [level])[level].used_units
-            periods.set_overrides(connection, {level: (max(limit, used), "plan")})
+            quotas.lock_slots(connection)
+            quotas.make_counters(connection, [level])
+            used = quotas.read_counters(connection, [level], lock=True)[level].used_units
+            quotas.set_overrides(connection, {level: (max(limit, used), "plan")})
 
     @rule(scope=st.sampled_from(SCOPES), kind=st.sampled_from(PeriodKind))
     def drop_limits(self, scope: tuple[str, str], kind: PeriodKind) -> None:

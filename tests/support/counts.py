@@ -6,8 +6,7 @@ from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
 from booking_core.domain import QuotaKey
-from booking_core.store.limits import COUNTED_STATUSES
-from booking_core.store.quotas import count_units
+from booking_core.store.quotas import COUNTED_STATUSES, count_units
 from metrics.contract import PeriodKind, ScopeKind
 
 
@@ -30,7 +29,7 @@ def drift(engine: Engine) -> list[str]:
         ]
         for row in connection.execute(select(t.quota_periods)).all():
             key = QuotaKey(ScopeKind(row.scope_kind), row.scope_id, PeriodKind(row.period_kind), row.channel)
-            counted = count_units(connection, (key, row.period_start))
+            counted = count_units(connection, [(key, row.period_start)])[key, row.period_start]
             if row.used_units != counted:
                 wrong.append(f"{key.quota_id} {row.period_start}: {row.used_units}, bookings {counted}")
     return wrong

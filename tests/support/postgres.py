@@ -58,7 +58,8 @@ class PostgresCluster:
         port = free_port()
         _as_postgres([initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"])
         cluster = cls(port=port, data=data, pg_ctl=pg_ctl)
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c max_connections=200"
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": data, "max_connections": 200}
+        options = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in settings.items())])
         cluster.control("-l", str(data / "log"), "-o", options, "start")
         try:
             yield cluster

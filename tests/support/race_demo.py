@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from booking_core import tables as t
 from booking_core.database import make_engine
 from booking_core.store import locking
-from booking_core.store.limits import COUNTED_STATUSES
+from booking_core.store.quotas import COUNTED_STATUSES
 from tests.support.bank import make_bank
 from tests.support.counts import attempts_by_outcome, drift
 from tests.support.postgres import PostgresCluster
