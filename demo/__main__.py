@@ -30,9 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     run.add_argument(
         "--quarter-seconds",
         type=float,
-        default=2.25,
+        default=PACE_QUARTER_SECONDS,
         metavar="S",
-        help="wall seconds a business quarter-hour (2.25)",
+        help=f"wall seconds a business quarter-hour ({PACE_QUARTER_SECONDS:g})",
     )
     run.set_defaults(run=run_demo)
     again = commands.add_parser("overlay", help="write the synthetic files of data/ again")

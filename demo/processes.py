@@ -6,6 +6,7 @@ later waits behind a gate (a file that the story creates), and an optional one t
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -28,6 +29,7 @@ TAIL_LINES = 12
 SIGNAL_CODES = (130, 143)
 """What honcho ends with after SIGINT and SIGTERM."""
 HANGUP_CODE = 129
+SHOWN_CHARACTERS = 200
 GRACE_SECONDS = 4.0
 """Wall seconds between the request to end and the sweep."""
 
@@ -87,7 +89,7 @@ class LogPrinter(Printer):  # type: ignore[misc]
         self._tails[message.name].append(text)
         lowered = text.lower()
         if any(word in lowered for word in self._shows[message.name]):
-            super().write(message._replace(data=text[:400]))
+            super().write(message._replace(data=in_words(text)[:SHOWN_CHARACTERS]))
 
     def tail(self, name: str) -> list[str]:
         """The last lines that the process wrote."""
@@ -226,6 +228,18 @@ def in_sessions(sessions: set[int]) -> list[int]:
         except (ProcessLookupError, PermissionError):
             continue
     return found
+
+
+def in_words(line: str) -> str:
+    """The message of a JSON log line, with what decided it where told; another line as it stands."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return line
+    if not isinstance(record, dict) or "message" not in record:
+        return line
+    condition = record.get("condition")
+    return f"{record['message']} ({condition})" if condition else str(record["message"])
 
 
 def _signal(pid: int, number: int) -> None:

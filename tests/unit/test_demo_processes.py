@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo.processes import in_sessions, sweep
+from demo.processes import in_sessions, in_words, sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,3 +129,17 @@ def test_an_optional_one_may_end_and_a_gate_holds(tmp_path: Path) -> None:
     out, _ = run.communicate(timeout=30)
     assert "maybe" in out
     assert "error: no use" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('{"message": "workers 1 -> 2", "condition": "79 requests/s"}', "workers 1 -> 2 (79 requests/s)"),
+        ('{"message": "down"}', "down"),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ("[1]", "[1]"),
+    ],
+)
+def test_json_logs_are_shown_in_words(line: str, shown: str) -> None:
+    """A JSON line shows its message, any other line stays as it is."""
+    assert in_words(line) == shown
