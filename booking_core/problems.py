@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from booking_core.domain import FieldError, Refused, Violation
+from booking_core.domain import FieldError, Violation
 from booking_core.messages import text_of
 from metrics.contract import Cause, PlanRefusal, Reason
 
@@ -70,22 +70,6 @@ def problem(
         "remedies": list(remedies),
         "trace_id": trace_id,
     }
-
-
-def problem_of(
-    refused: Refused, *, language: str, trace_id: str, remedies: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """The body of a problem that tells a refused booking."""
-    return problem(
-        refused.reason,
-        language=language,
-        trace_id=trace_id,
-        context=refused.context,
-        violations=refused.violations,
-        errors=refused.errors,
-        remedies=remedies,
-        retry_after_seconds=refused.retry_after_seconds,
-    )
 
 
 def violation_rows(violations: Sequence[Violation]) -> list[dict[str, Any]]:

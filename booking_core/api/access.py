@@ -11,26 +11,21 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from booking_core.api.responses import ProblemError
 from booking_core.service.bookings import Asking
 from booking_core.service.core import Caller, Core
 from booking_core.service.tokens import caller_of
 from metrics.contract import Reason, TokenScope
+from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_var
 
+ATTEMPT_PATH: Final = "/v1/bookings"
+"""POST here, or below, is a try to take a slot."""
 CACHE_SECONDS: Final = 5.0
 """How long a revoked token may still pass."""
 CACHE_TOKENS: Final = 10_000
 
 _bearer = HTTPBearer(auto_error=False, description="`python -m booking_core token` issues one")
-
-
-class AccessDeniedError(Exception):
-    """The request may not go on: no valid token, or one without the right."""
-
-    def __init__(self, reason: Reason, needs: str = "") -> None:
-        super().__init__(f"{reason.value}: {needs}")
-        self.reason = reason
-        self.context = {"needs": needs}
 
 
 @dataclass(slots=True)
@@ -69,21 +64,24 @@ def the_core(request: Request) -> Core:
 def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
     """A dependency: who asks, if their token has one of the scopes.
 
-    Raises AccessDeniedError, which the app answers as unauthenticated (401) or forbidden (403).
+    Raises ProblemError: unauthenticated (401) or forbidden (403); a denied attempt is counted, never stored.
     """
+
+    def denied(request: Request, reason: Reason, needs: str = "") -> ProblemError:
+        if request.method == "POST" and request.url.path.startswith(ATTEMPT_PATH):
+            request.app.state.core.instruments.refused(UNKNOWN_CHANNEL, reason)
+        return ProblemError(reason, context={"needs": needs})
 
     async def asking(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Asking:
-        if credentials is None:
-            raise AccessDeniedError(Reason.UNAUTHENTICATED)
         state = request.app.state
-        caller = await state.tokens.caller(state.core, credentials.credentials)
+        caller = await state.tokens.caller(state.core, credentials.credentials) if credentials else None
         if caller is None:
-            raise AccessDeniedError(Reason.UNAUTHENTICATED)
+            raise denied(request, Reason.UNAUTHENTICATED)
         if not caller.scopes & set(scopes):
-            raise AccessDeniedError(Reason.FORBIDDEN, f"scope {' | '.join(sorted(scopes))}")
+            raise denied(request, Reason.FORBIDDEN, f"scope {' | '.join(sorted(scopes))}")
         return Asking(caller, trace_id_var.get(), request.scope["state"]["started"])
 
     return asking
@@ -96,5 +94,7 @@ Anyone = Annotated[Asking, Depends(allow(*TokenScope))]
 """Who may look: any valid token."""
 Operators = Annotated[Asking, Depends(allow(TokenScope.OPERATOR))]
 """Who may steer."""
+Readers = Annotated[Asking, Depends(allow(TokenScope.READER, TokenScope.PLANNER, TokenScope.OPERATOR))]
+"""Who may look at plans and quotas."""
 Planners = Annotated[Asking, Depends(allow(TokenScope.PLANNER, TokenScope.OPERATOR))]
 """Who may hand in and apply plans."""

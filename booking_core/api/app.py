@@ -14,9 +14,9 @@ from sqlalchemy import Engine, event
 from starlette.exceptions import HTTPException
 
 from booking_core.api import bookings, calendar, control, operations, plans, quotas
-from booking_core.api.access import AccessDeniedError, TokenCache
+from booking_core.api.access import TokenCache
 from booking_core.api.middleware import Surroundings
-from booking_core.api.responses import denied, http_fault, unfit
+from booking_core.api.responses import ProblemError, told
 from booking_core.clock import Clock, utc_now
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
@@ -76,9 +76,8 @@ def create_app(
     app.add_middleware(
         Surroundings, shed_above=threads * SHED_PER_THREAD if shed_above is None else shed_above
     )
-    app.add_exception_handler(AccessDeniedError, denied)
-    app.add_exception_handler(RequestValidationError, unfit)
-    app.add_exception_handler(HTTPException, http_fault)
+    for fault in (ProblemError, RequestValidationError, HTTPException):
+        app.add_exception_handler(fault, told)
     return app
 
 

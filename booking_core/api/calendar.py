@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from booking_core.api.access import Anyone, Operators, TheCore
 from booking_core.api.forms import REF
-from booking_core.api.responses import problem_response, refusal_response
+from booking_core.api.responses import ProblemError, granted, invalid, not_found
 from booking_core.domain import FieldError
 from booking_core.service import calendar as service
 from booking_core.service import clock
-from booking_core.service.bookings import Refusal
-from metrics.contract import Channel, PlanRefusal, Reason
+from metrics.contract import Channel, Reason
 
 router = APIRouter(prefix="/v1", tags=["calendar"])
 
@@ -38,7 +37,6 @@ def get_branches(
 
 @router.get("/slots")
 def get_slots(
-    request: Request,
     core: TheCore,
     asking: Anyone,
     branch: Reference,
@@ -51,24 +49,19 @@ def get_slots(
     if not 0 <= (last - first).days < RANGE_DAYS:
         text = f"expected from ≤ to within {RANGE_DAYS} days, got {first} to {last}"
         error = FieldError("query:to", text, f"起止日期须先后有序且不超过 {RANGE_DAYS} 天")
-        return problem_response(request, Reason.INVALID_FIELD, context={"fields": "to"}, errors=[error])
+        raise ProblemError(Reason.INVALID_FIELD, context={"fields": "to"}, errors=[error])
     found = service.calendar(core, asking, service.Asked(branch, first, last, loan, channel))
     if found is None:
-        what = {"what": f"branch {branch}; GET /v1/branches lists them"}
-        return problem_response(request, PlanRefusal.RESOURCE_NOT_FOUND, context=what)
-    return refusal_response(request, found) if isinstance(found, Refusal) else JSONResponse(found)
+        raise not_found(f"branch {branch}; GET /v1/branches lists them")
+    return JSONResponse(granted(found))
 
 
 @router.get("/loans/{loan_ref}")
 def get_loan(
-    request: Request,
-    core: TheCore,
-    asking: Anyone,
-    loan_ref: Annotated[str, Path(pattern=REF, max_length=64)],
+    core: TheCore, asking: Anyone, loan_ref: Annotated[str, Path(pattern=REF, max_length=64)]
 ) -> JSONResponse:
     """The loan as imported, with its live booking."""
-    found = service.loan(core, asking, loan_ref)
-    return refusal_response(request, found) if isinstance(found, Refusal) else JSONResponse(found)
+    return JSONResponse(granted(service.loan(core, asking, loan_ref)))
 
 
 class ClockForm(BaseModel):
@@ -86,11 +79,10 @@ def get_clock(core: TheCore, asking: Anyone) -> dict[str, Any]:  # noqa: ARG001 
 
 
 @router.put("/clock")
-def put_clock(request: Request, core: TheCore, asking: Operators, form: ClockForm) -> JSONResponse:
+def put_clock(core: TheCore, asking: Operators, form: ClockForm) -> JSONResponse:
     """Move business time forward (a demo does; production stays at 0)."""
     try:
         return JSONResponse(clock.move(core, asking, form.offset_seconds))
     except ValueError as fault:
-        error = FieldError("/offset_seconds", str(fault), "须为 900 的倍数，且业务时间只能前移")
-        fields = {"fields": "/offset_seconds"}
-        return problem_response(request, Reason.INVALID_FIELD, context=fields, errors=[error])
+        text = "须为 900 的倍数，且业务时间只能前移"
+        raise invalid(FieldError("/offset_seconds", str(fault), text)) from fault

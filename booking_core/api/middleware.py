@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from booking_core.api.responses import ATTEMPT_PATH, fault_response
+from booking_core.api.access import ATTEMPT_PATH
+from booking_core.api.responses import fault_response
 from booking_core.pressure import UNCOUNTED_PATHS
 from booking_core.service.core import Core
 from metrics.instruments import UNKNOWN_CHANNEL

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from booking_core.api.access import Operators, TheCore
-from booking_core.api.commands import Readers, carried_out, command_of, refused
-from booking_core.domain import QuotaKey
+from booking_core.api.access import Operators, Readers, TheCore
+from booking_core.api.commands import carried_out
 from booking_core.service import quotas as service
 from booking_core.service.plan_drafts import Units
 from metrics.contract import ScopeKind
@@ -39,16 +38,11 @@ def list_quotas(
     last: Annotated[date | None, Query(alias="to")] = None,
 ) -> JSONResponse:
     """Standing limits, and the counted periods that start within from..to with the limit in force."""
-    wanted = {"scope_kind": scope_kind, "scope_id": scope_id}
-    filters = {name: value for name, value in wanted.items() if value is not None}
+    filters = {"scope_kind": scope_kind, "scope_id": scope_id}
     with core.engine.connect() as connection:
-        page = service.list_quotas(connection, filters, (first, last), command_of(core, asking))
+        page = service.list_quotas(connection, filters, (first, last), asking.caller)
     quotas = [
-        {
-            "quota_id": row.quota_id,
-            **{name: row._mapping[name] for name in _SCOPE},  # noqa: SLF001
-            "limit_units": row.limit_units,
-        }
+        {name: row._mapping[name] for name in ("quota_id", *_SCOPE, "limit_units")}  # noqa: SLF001
         for row in page.standing
     ]
     periods = [
@@ -66,13 +60,7 @@ def list_quotas(
 
 
 @router.put("/{quota_id}")
-def put_quota(
-    request: Request, core: TheCore, asking: Operators, quota_id: str, form: QuotaForm
-) -> JSONResponse:
+def put_quota(core: TheCore, asking: Operators, quota_id: str, form: QuotaForm) -> JSONResponse:
     """Set the standing limit. No booking is cancelled, however low the limit."""
-    answer = carried_out(
-        core, asking, lambda c, given: service.put_quota(c, quota_id, form.limit_units, given)
-    )
-    if not isinstance(answer, QuotaKey):
-        return refused(request, answer)
+    carried_out(core, asking, lambda c, given: service.put_quota(c, quota_id, form.limit_units, given))
     return JSONResponse({"quota_id": quota_id, "limit_units": form.limit_units})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -14,62 +13,102 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from booking_core.api.access import AccessDeniedError
 from booking_core.api.forms import field_errors
-from booking_core.domain import FieldError, Refused
+from booking_core.domain import FieldError
 from booking_core.messages import language_of
-from booking_core.problems import MEDIA_TYPE, problem, problem_of
+from booking_core.problems import MEDIA_TYPE, problem
 from booking_core.service.bookings import Refusal
+from booking_core.service.commands import CommandRefused, InvalidCommand, OutsideClaim
 from metrics.contract import PlanRefusal, Reason
-from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_var
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-ATTEMPT_PATH: Final = "/v1/bookings"
-"""POST here, or below, is a try to take a slot."""
 TIMEOUT_STATES: Final = frozenset({"57014", "55P03"})
 """PostgreSQL's statement and lock time-outs."""
 RETRY_SECONDS: Final = (1, 3)
 """Retry-After of system refusals, drawn at random so that they do not all come back at once."""
 
 
-def problem_response(
-    request: Request,
-    reason: Reason | PlanRefusal,
-    *,
-    context: Mapping[str, str] | None = None,
-    errors: Sequence[FieldError] = (),
-) -> JSONResponse:
-    """A problem answer for a reason without violations or remedies."""
-    language = language_of(request.headers.get("accept-language"))
-    body = problem(reason, language=language, trace_id=trace_id_var.get(), context=context, errors=errors)
-    return as_response(body, language)
+class ProblemError(Exception):
+    """Ends a request: answered as a problem, told with the words that `problems.problem` takes."""
+
+    def __init__(self, reason: Reason | PlanRefusal, status: int | None = None, **told: Any) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.status = status
+        self.told = told
 
 
-def refusal_response(request: Request, refusal: Refusal) -> JSONResponse:
-    """A problem answer for a refused booking."""
-    language = language_of(request.headers.get("accept-language"))
-    body = problem_of(
-        refusal.refused, language=language, trace_id=trace_id_var.get(), remedies=refusal.remedies
+def granted(outcome: T | Refusal | CommandRefused | OutsideClaim | InvalidCommand) -> T:
+    """What was granted. Raises ProblemError for what was refused."""
+    match outcome:
+        case Refusal():
+            raise problem_of(outcome)
+        case CommandRefused(reason, context):
+            raise ProblemError(reason, context=context)
+        case OutsideClaim(region_id):
+            raise ProblemError(Reason.FORBIDDEN, context={"needs": f"a token for region {region_id}"})
+        case InvalidCommand(errors):
+            raise invalid(*errors)
+    return outcome
+
+
+def problem_of(refusal: Refusal) -> ProblemError:
+    """The problem that tells a refused booking."""
+    refused = refusal.refused
+    return ProblemError(
+        refused.reason,
+        context=refused.context,
+        violations=refused.violations,
+        errors=refused.errors,
+        remedies=refusal.remedies,
+        retry_after_seconds=refused.retry_after_seconds,
     )
-    return as_response(body, language)
+
+
+def invalid(*errors: FieldError) -> ProblemError:
+    """The problem of fields that do not fit."""
+    pointers = ", ".join(error.pointer for error in errors)
+    return ProblemError(Reason.INVALID_FIELD, context={"fields": pointers}, errors=errors)
+
+
+def not_found(what: str) -> ProblemError:
+    """The problem of what does not exist."""
+    return ProblemError(PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what})
 
 
 def fault_response(fault: Exception | None, accept_language: str | None) -> tuple[Reason, JSONResponse]:
     """What an exception is told as, in the one place where faults become reasons; None = shed."""
-    reason = Reason.SYSTEM_BUSY if fault is None else reason_of(fault)
+    reason = Reason.SYSTEM_BUSY if fault is None else _reason_of(fault)
     if reason is Reason.INTERNAL_ERROR:
         log.error("fault", exc_info=fault)
     elif fault is not None:
         log.warning("%s: %s", reason.value, str(fault).splitlines()[0])
-    language = language_of(accept_language)
     wait = random.randint(*RETRY_SECONDS)  # noqa: S311 – spreading retries, no secret
-    body = problem(reason, language=language, trace_id=trace_id_var.get(), retry_after_seconds=wait)
-    return reason, as_response(body, language)
+    return reason, _answer(ProblemError(reason, retry_after_seconds=wait), accept_language)
 
 
-def reason_of(fault: Exception) -> Reason:
+async def told(request: Request, fault: Exception) -> JSONResponse:
+    """The answer to a problem, a body or parameter that FastAPI found unfit, an unknown path or method."""
+    match fault:
+        case ProblemError():
+            problem_found = fault
+        case RequestValidationError():
+            problem_found = problem_of(Refusal(field_errors(fault.errors())))
+        case HTTPException(status_code=404):
+            problem_found = not_found(f"{request.method} {request.url.path}; see /openapi.json")
+        case HTTPException(status_code=status, detail=detail):
+            error = FieldError("", f"HTTP {status}: {detail}", f"HTTP {status}")
+            context = {"fields": "the request"}
+            problem_found = ProblemError(Reason.INVALID_FIELD, status, context=context, errors=[error])
+        case _:
+            raise fault
+    return _answer(problem_found, request.headers.get("accept-language"))
+
+
+def _reason_of(fault: Exception) -> Reason:
     """The reason that a fault is counted and told under."""
     if isinstance(fault, PoolTimeoutError):
         return Reason.SYSTEM_BUSY
@@ -85,42 +124,12 @@ def reason_of(fault: Exception) -> Reason:
     return Reason.INTERNAL_ERROR
 
 
-def as_response(body: dict[str, Any], language: str) -> JSONResponse:
-    """The problem with its headers."""
+def _answer(found: ProblemError, accept_language: str | None) -> JSONResponse:
+    language = language_of(accept_language)
+    body = problem(found.reason, language=language, trace_id=trace_id_var.get(), **found.told)
     headers = {"Content-Language": language}
     if body["retry_after"] is not None:
         headers["Retry-After"] = str(body["retry_after"])
-    if body["status"] == 401:  # noqa: PLR2004
+    if found.reason is Reason.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
-
-
-async def denied(request: Request, fault: Exception) -> JSONResponse:
-    """The answer to a caller without the right; a denied attempt is counted, never stored."""
-    if not isinstance(fault, AccessDeniedError):
-        raise fault
-    if request.method == "POST" and request.url.path.startswith(ATTEMPT_PATH):
-        request.app.state.core.instruments.refused(UNKNOWN_CHANNEL, fault.reason)
-    return problem_response(request, fault.reason, context=fault.context)
-
-
-async def unfit(request: Request, fault: Exception) -> JSONResponse:
-    """The answer to parameters or a body that FastAPI found unfit."""
-    if not isinstance(fault, RequestValidationError):
-        raise fault
-    refused = field_errors(fault.errors())
-    return refusal_response(request, Refusal(refused))
-
-
-async def http_fault(request: Request, fault: Exception) -> JSONResponse:
-    """The answer to an unknown path or method."""
-    if not isinstance(fault, HTTPException):
-        raise fault
-    what = f"{request.method} {request.url.path}; see /openapi.json"
-    response = problem_response(request, PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what})
-    if fault.status_code != response.status_code:
-        error = FieldError("", f"HTTP {fault.status_code}: {fault.detail}", f"HTTP {fault.status_code}")
-        refused = Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "the request"})
-        response = refusal_response(request, Refusal(refused))
-        response.status_code = fault.status_code
-    return response
+    return JSONResponse(body, found.status or body["status"], headers, MEDIA_TYPE)

@@ -27,10 +27,6 @@ class Command:
         """The name that is written down."""
         return self.caller.name[:64]
 
-    def may_touch(self, region_id: str) -> bool:
-        """Whether the region claim covers the region; "bank" needs a token without a claim."""
-        return self.caller.may_see(region_id)
-
 
 @dataclass(frozen=True, slots=True)
 class CommandRefused:
@@ -53,9 +49,6 @@ class InvalidCommand:
     """Fields that do not fit what the bank has."""
 
     errors: tuple[FieldError, ...]
-
-
-Refusal = CommandRefused | OutsideClaim | InvalidCommand
 
 
 def record_audit(

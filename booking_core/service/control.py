@@ -11,7 +11,7 @@ from metrics.contract import BANK_SCOPE_ID
 
 def set_paused(connection: Connection, paused: bool, command: Command) -> bool | OutsideClaim:
     """The switch as it now stands; setting it twice changes nothing."""
-    if not command.may_touch(BANK_SCOPE_ID):
+    if not command.caller.may_see(BANK_SCOPE_ID):
         return OutsideClaim(BANK_SCOPE_ID)
     before = load_settings(connection).paused
     if before != paused:

@@ -66,7 +66,7 @@ class Caller:
     """Customer tokens: whose loans."""
 
     def may_see(self, region_id: str | None) -> bool:
-        """Whether the region lies within the claim."""
+        """Whether the region lies within the claim; "bank" needs a token without a claim."""
         return self.region_id is None or self.region_id == region_id
 
 

@@ -6,7 +6,6 @@ in the fixed order of the booking transaction (docs/locking.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -37,7 +36,7 @@ def create_plan(
     connection: Connection, draft: PlanDraft, command: Command
 ) -> StoredPlan | CommandRefused | OutsideClaim | InvalidCommand:
     """The plan as stored, by this call or by an earlier one with the same id and body."""
-    if not command.may_touch(draft.region):
+    if not command.caller.may_see(draft.region):
         return OutsideClaim(draft.region)
     plans.lock_plans(connection)
     fingerprint = draft.fingerprint()
@@ -75,16 +74,9 @@ def get_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnsw
     row = plans.plan_row(connection, plan_id)
     if row is None:
         return CommandRefused(PlanRefusal.PLAN_NOT_FOUND, {"plan_id": plan_id})
-    if not command.may_touch(row.region_id):
+    if not command.caller.may_see(row.region_id):
         return OutsideClaim(row.region_id)
     return _stored(connection, plan_id)
-
-
-def list_plans(
-    connection: Connection, filters: Mapping[str, str], after: tuple[datetime, str] | None, limit: int
-) -> list[Row[Any]]:
-    """At most `limit` plans whose columns equal the filters, newest first, after the (created, id) given."""
-    return plans.plan_page(connection, filters, after, limit)
 
 
 def approve_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:

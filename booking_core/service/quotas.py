@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row
 
 from booking_core.domain import QuotaKey
 from booking_core.service.commands import Command, CommandRefused, OutsideClaim, record_audit
+from booking_core.service.core import Caller
 from booking_core.settings import load_settings
 from booking_core.store import quotas
 from metrics.contract import ALL_CHANNELS, Channel, PeriodKind, PlanRefusal, ScopeKind
@@ -28,15 +29,15 @@ class QuotaPage:
 
 def list_quotas(
     connection: Connection,
-    filters: Mapping[str, str],
+    filters: Mapping[str, str | None],
     span: tuple[date | None, date | None],
-    command: Command,
+    caller: Caller,
 ) -> QuotaPage:
     """The quotas that filters (scope_kind, scope_id), span of period starts and region claim let through."""
     regions = quotas.scope_regions(connection)
 
     def seen(row: Row[Any]) -> bool:
-        return command.may_touch(regions.get((row.scope_kind, row.scope_id), ""))
+        return caller.may_see(regions.get((row.scope_kind, row.scope_id), ""))
 
     return QuotaPage(
         [row for row in quotas.standing_rows(connection, filters) if seen(row)],
@@ -57,7 +58,7 @@ def put_quota(
     if key is None or (key.scope_kind, key.scope_id) not in regions:
         return CommandRefused(PlanRefusal.QUOTA_NOT_FOUND, {"quota_id": quota_id})
     region = regions[key.scope_kind, key.scope_id]
-    if not command.may_touch(region):
+    if not command.caller.may_see(region):
         return OutsideClaim(region)
     bank = load_settings(connection)
     today = bank.local_day(bank.business_now(command.now))

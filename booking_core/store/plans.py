@@ -38,13 +38,13 @@ def item_rows(connection: Connection, plan_id: str) -> list[Row[Any]]:
 
 def plan_page(
     connection: Connection,
-    filters: Mapping[str, str],
+    filters: Mapping[str, str | None],
     after: tuple[datetime, str] | None,
     limit: int,
 ) -> list[Row[Any]]:
     """At most `limit` plans whose columns equal the filters, newest first, after the (created, id) given."""
     table = plans.c
-    conditions: list[Any] = [table[name] == value for name, value in filters.items()]
+    conditions: list[Any] = [table[name] == value for name, value in filters.items() if value is not None]
     if after is not None:
         created = bindparam(None, after[0], table.created_utc.type)
         conditions.append(tuple_(table.created_utc, table.plan_id) < tuple_(created, after[1]))

@@ -228,18 +228,18 @@ def scope_regions(connection: Connection) -> dict[tuple[str, str], str]:
     }
 
 
-def standing_rows(connection: Connection, filters: Mapping[str, str]) -> Sequence[Row[Any]]:
+def standing_rows(connection: Connection, filters: Mapping[str, str | None]) -> Sequence[Row[Any]]:
     """The standing limits whose columns equal the filters, in the order of their ids."""
-    conditions = [t.quotas.c[name] == value for name, value in filters.items()]
+    conditions = [t.quotas.c[name] == value for name, value in filters.items() if value is not None]
     return connection.execute(select(t.quotas).where(*conditions).order_by(t.quotas.c.quota_id)).all()
 
 
 def counted_rows(
-    connection: Connection, filters: Mapping[str, str], first: date | None, last: date | None
+    connection: Connection, filters: Mapping[str, str | None], first: date | None, last: date | None
 ) -> Sequence[Row[Any]]:
     """The counted periods that start within first..last; in_force = override, else standing limit."""
     p, q = t.quota_periods, t.quotas.c
-    conditions = [p.c[name] == value for name, value in filters.items()]
+    conditions = [p.c[name] == value for name, value in filters.items() if value is not None]
     conditions += [p.c.period_start >= first] if first else []
     conditions += [p.c.period_start <= last] if last else []
     statement = (
