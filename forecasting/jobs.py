@@ -23,18 +23,15 @@ from booking_core.read.demand import demand
 from booking_core.read.forecasts import (
     ForecastRun,
     latest_run,
-    pressure_forecast,
     sample_paths,
     series_choices,
 )
-from booking_core.settings import BankSettings
 from forecasting import pressure, scoring, store
 from forecasting.core_client import CoreClient, CoreError
-from forecasting.decisions.guardrails import Veto, run_verdict, stale
-from forecasting.decisions.plan import KEEP, quota_plan, server_plan, server_plan_id
+from forecasting.decisions.guardrails import run_verdict
+from forecasting.decisions.plan import KEEP, quota_plan, server_plan_id
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import QuotaProposal
-from forecasting.decisions.servers import QuarterPressure, server_needs
 from forecasting.frames import ID, TIME, VALUE
 from forecasting.periods import (
     business_period,
@@ -297,7 +294,8 @@ def prescale(at: str | None = None) -> dict[str, Any]:
     """The server plan of the business quarter-hour `at` (RFC 3339; now when None), posted and applied.
 
     {"plan_id", "status", "limits", "refused"}; a quarter-hour that has passed gets no plan (status "past"):
-    back-filling does nothing. Without a fresh pressure forecast the plan says keep, and why.
+    back-filling does nothing. Without a fresh pressure forecast the plan says keep, and why. A repetition
+    changes nothing, unless a newer forecast is there: its plan then replaces the quarter-hour's first.
     """
     engine = store.open_engine()
     settings, policy = bank_settings(engine), _policy(engine)
@@ -306,39 +304,19 @@ def prescale(at: str | None = None) -> dict[str, Any]:
     if quarter < now:
         return {"plan_id": None, "status": "past", "limits": 0, "refused": None}
     with CoreClient.from_environment() as core:
-        standing = core.plan(server_plan_id(quarter))
+        today = settings.local_day(quarter)
+        run = latest_run(engine, PRESSURE, until_period=today)
+        run_id = None if run is None else run.run_id
+        plan_id = server_plan_id(quarter)
+        standing = core.plan(plan_id)
+        if standing is not None and standing["forecast_run_id"] != run_id:
+            plan_id = server_plan_id(quarter, replaced_by=run_id)
+            standing = core.plan(plan_id)
         if standing is None:
-            standing = core.post_plan(_server_plan(engine, settings, policy, quarter))
-        return _apply(core, standing)
-
-
-def _server_plan(engine: Engine, settings: BankSettings, policy: Policy, quarter: datetime) -> dict[str, Any]:
-    """The body of the quarter-hour's server plan."""
-    today = settings.local_day(quarter)
-    run = latest_run(engine, PRESSURE, until_period=today)
-    rows = pressure_forecast(engine, since=quarter, until=quarter + timedelta(hours=policy.server_hours))
-    veto: Veto | None = Veto.NO_FORECAST
-    inputs: dict[str, Any] = {}
-    needs = []
-    if run is not None and len(rows):
-        verdict = stale((today - run.period).days, policy)
-        veto = None if verdict.fit else Veto.STALE
-        inputs = {"condition": verdict.condition} if verdict.condition else dict(run.parameters)
-        quarters = [
-            QuarterPressure(
-                row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
+            standing = core.post_plan(
+                pressure.plan_servers(engine, run, policy, plan_id=plan_id, quarter=quarter, today=today)
             )
-            for row in rows.to_dict("records")
-        ]
-        needs = server_needs(quarters, float(run.parameters["cost_seconds"]), policy)
-    return server_plan(
-        quarter=quarter,
-        run_id=None if run is None else run.run_id,
-        needs=needs,
-        inputs=inputs,
-        veto=veto,
-        policy=policy,
-    )
+        return _apply(core, standing)
 
 
 # --- score ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,11 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.demand import daily_total
+from booking_core.read.forecasts import ForecastRun, pressure_forecast
 from booking_core.read.pressure import pressure_quarters
 from booking_core.settings import BankSettings
+from forecasting.decisions.guardrails import Veto, stale
+from forecasting.decisions.plan import server_plan
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.servers import (
     PressureModel,
@@ -21,6 +24,7 @@ from forecasting.decisions.servers import (
     QuarterPressure,
     forecast_pressure,
     measure_pressure,
+    server_needs,
 )
 from forecasting.frames import SamplePaths
 from forecasting.models.calendar import day_types
@@ -87,6 +91,39 @@ def summed(paths: Mapping[str, tuple[date, npt.NDArray[np.float32]]]) -> SampleP
         skip = (first - start).days
         total += values[:fewest, skip : skip + days]
     return SamplePaths(first, total)
+
+
+def plan_servers(
+    engine: Engine, run: ForecastRun | None, policy: Policy, *, plan_id: str, quarter: datetime, today: date
+) -> dict[str, Any]:
+    """The body of the quarter-hour's server plan, from the run; keep where it is missing or stale.
+
+    today: the bank-local business day of the quarter-hour.
+    """
+    rows = pressure_forecast(engine, since=quarter, until=quarter + timedelta(hours=policy.server_hours))
+    veto: Veto | None = Veto.NO_FORECAST
+    inputs: dict[str, Any] = {}
+    needs = []
+    if run is not None and len(rows):
+        verdict = stale((today - run.period).days, policy)
+        veto = None if verdict.fit else Veto.STALE
+        inputs = {"condition": verdict.condition} if verdict.condition else dict(run.parameters)
+        quarters = [
+            QuarterPressure(
+                row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
+            )
+            for row in rows.to_dict("records")
+        ]
+        needs = server_needs(quarters, float(run.parameters["cost_seconds"]), policy)
+    return server_plan(
+        plan_id=plan_id,
+        quarter=quarter,
+        run_id=None if run is None else run.run_id,
+        needs=needs,
+        inputs=inputs,
+        veto=veto,
+        policy=policy,
+    )
 
 
 def _quarters(first: date, last: date, settings: BankSettings) -> list[Quarter]:

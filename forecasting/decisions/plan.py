@@ -28,9 +28,13 @@ def quota_plan_id(period: str, region: str) -> str:
     return f"quota-{period}-{region}"
 
 
-def server_plan_id(quarter: datetime) -> str:
-    """The id of the server plan made for this business quarter-hour (aware UTC)."""
-    return f"server-{quarter:%Y-%m-%dT%H:%MZ}"
+def server_plan_id(quarter: datetime, replaced_by: str | None = None) -> str:
+    """The id of the server plan made for this business quarter-hour (aware UTC).
+
+    replaced_by: the forecast run of a plan that replaces the quarter-hour's first one, made before that run.
+    """
+    first = f"server-{quarter:%Y-%m-%dT%H:%MZ}"
+    return first if replaced_by is None else f"{first}+{replaced_by}"
 
 
 def quota_plan(
@@ -97,6 +101,7 @@ def quota_plan(
 
 def server_plan(
     *,
+    plan_id: str,
     quarter: datetime,
     run_id: str | None,
     needs: Sequence[QuarterNeed],
@@ -126,7 +131,7 @@ def server_plan(
         for need in (() if veto else needs)
     ]
     return {
-        "plan_id": server_plan_id(quarter),
+        "plan_id": plan_id,
         "kind": "server",
         "region": BANK_SCOPE_ID,
         "period": _utc_text(quarter),

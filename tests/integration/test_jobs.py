@@ -190,16 +190,19 @@ def test_prescale_applies_workers_for_the_coming_quarter_hours(
     furnish(sqlite_bank, period)
     add_pressure(sqlite_bank, period)
     with core_of(sqlite_bank, monkeypatch):
-        empty = jobs.prescale((noon(sqlite_bank) + timedelta(days=30)).isoformat())
-        assert empty["status"] == "kept"  # no pressure forecast at all: the actuator obeys observed load
+        # a day ahead, so that the quarter-hour does not pass while this test runs
+        quarter = (noon(sqlite_bank) + timedelta(days=1)).isoformat()
+        first = jobs.prescale(quarter)
+        assert first["status"] == "kept"  # no pressure forecast at all: the actuator obeys observed load
         train(period.isoformat())
-        outcome = jobs.prescale()
+        outcome = jobs.prescale(quarter)
+        assert outcome["plan_id"] == f"{first['plan_id']}+pressure-{period}"
         assert outcome["status"] == "applied"
         assert outcome["limits"] > 96
-        assert jobs.prescale(outcome["plan_id"].removeprefix("server-")) == outcome
+        assert jobs.prescale(quarter) == outcome
         past = jobs.prescale((noon(sqlite_bank) - timedelta(days=2)).isoformat())
         assert past == {"plan_id": None, "status": "past", "limits": 0, "refused": None}
-    since = noon(sqlite_bank) - timedelta(days=1)
+    since = noon(sqlite_bank)
     targets = server_targets(sqlite_bank.engine, since=since, until=since + timedelta(days=4))
     expected = pressure_forecast(sqlite_bank.engine, since=since, until=since + timedelta(days=4))
     assert expected["q90_rps"].max() == pytest.approx(1.0, rel=0.6)  # 900 requests in 900 s, give or take

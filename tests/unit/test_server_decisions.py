@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from forecasting.decisions.guardrails import Guardrail
-from forecasting.decisions.plan import server_plan
+from forecasting.decisions.plan import server_plan, server_plan_id
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.servers import (
     Quarter,
@@ -123,7 +123,13 @@ def test_a_server_plan_names_quarter_hours_in_utc() -> None:
     """The plan's id, period and items carry the business quarter-hour in UTC."""
     needs = server_needs([QuarterPressure(NOON, 1.0, 1.0, 100.0)], 0.02, Policy())
     made = server_plan(
-        quarter=NOON, run_id="pressure-2016-07-28", needs=needs, inputs={}, veto=None, policy=Policy()
+        plan_id=server_plan_id(NOON),
+        quarter=NOON,
+        run_id="pressure-2016-07-28",
+        needs=needs,
+        inputs={},
+        veto=None,
+        policy=Policy(),
     )
     assert made["plan_id"] == "server-2016-07-29T17:00Z"
     assert made["period"] == made["items"][0]["starts"] == "2016-07-29T17:00:00Z"
