@@ -20,7 +20,7 @@ from booking_core.decide import Rules, decide
 from booking_core.domain import Accepted, Refused, SlotState, Wish
 from booking_core.problems import violation_rows
 from booking_core.remedies import Remedy, Situation, change_fields, remedies_for
-from booking_core.service.core import Caller, Core, rules_of
+from booking_core.service.core import Caller, Core
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store import attempts, bookings, quotas, slots
 from booking_core.store.bookings import Booking
@@ -74,18 +74,33 @@ class Moment:
     wall: datetime
     business: datetime
 
+    def fold(
+        self, connection: Connection, loan_ref: str, slot: SlotState, channel: str, **outcome: Any
+    ) -> None:
+        """Fold a try of now into the loan's wish episode, with its reason or the booking it became."""
+        idle_days = self.settings.idle_days
+        attempts.fold_wish(
+            connection, loan_ref, slot, channel, business_now=self.business, idle_days=idle_days, **outcome
+        )
+
 
 def moment(core: Core, connection: Connection) -> Moment:
     """The settings as committed and the time now."""
     settings, wall = load_settings(connection), core.wall()
-    return Moment(settings, rules_of(settings), wall, settings.business_now(wall))
+    rules = Rules(
+        zone=settings.tzinfo(),
+        min_notice_minutes=settings.min_notice_minutes,
+        booking_window_days=settings.booking_window_days,
+        hold_seconds=settings.hold_seconds,
+    )
+    return Moment(settings, rules, wall, settings.business_now(wall))
 
 
 def book(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refusal:
     """The hold or booking taken for the wish, or why not; either is on record when this returns."""
     verdict = core.retried(lambda: _take(core, asking, wish, key))
     if isinstance(verdict, Refused):
-        return refuse(core, asking, verdict, Told(wish.loan_ref, wish.slot_id, wish.channel), wish)
+        return refuse(core, asking, verdict, wish)
     if not verdict.replayed:
         core.instruments.held(wish.channel)
         core.instruments.batch_size.observe(1)
@@ -95,7 +110,7 @@ def book(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refusal:
 def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
     """What `book` would decide now; nothing is recorded, nothing taken."""
     with core.engine.connect() as connection:
-        seen = _situation(core, connection, asking, Told(wish.loan_ref, wish.slot_id))
+        seen = _situation(core, connection, asking, wish)
         slot = seen.slot
         limits = quotas.read_levels(connection, [slot], wish.channel)[slot.slot_id] if slot else ()
         verdict = outside_claim(asking.caller, slot) or decide(
@@ -113,14 +128,15 @@ def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
         return Refusal(verdict, remedies_for(connection, verdict, wish, seen))
 
 
-def refuse(
-    core: Core, asking: Asking, refused: Refused, told: Told, wish: Wish | None = None, *, opens: bool = True
-) -> Refusal:
+def refuse(core: Core, asking: Asking, refused: Refused, told: Wish | Told, *, opens: bool = True) -> Refusal:
     """The refusal with its remedies, recorded as an attempt (and in the wish episode where it opens one)."""
     with core.engine.connect() as connection:
         seen = _situation(core, connection, asking, told)
         refused = quotas.with_next_limits(connection, refused)
-        found = remedies_for(connection, refused, wish, seen) if wish else change_fields(refused)
+        if isinstance(told, Wish):
+            found = remedies_for(connection, refused, told, seen)
+        else:
+            found = change_fields(refused)
     if refused.reason.cause in RECORDED:
         first = found[0]["action"] if found else None
         core.retried(lambda: _record(core, asking, refused, told, seen, first_remedy=first, opens=opens))
@@ -162,7 +178,7 @@ def _take(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refused:
     """One try to take the wish: all locks, the decision, all writes; a refusal is rolled back."""
     caller, fingerprint = asking.caller, _fingerprint(wish)
     with core.transaction() as connection:
-        slot = slots.lock_slot(connection, wish.slot_id)
+        slot = slots.read_slot(connection, wish.slot_id, lock=True)
         if known := bookings.known_key(connection, caller.token_id, key):
             same = known.fingerprint == fingerprint
             return Taken(known.body, replayed=True) if same else Refused(Reason.IDEMPOTENCY_CONFLICT)
@@ -204,16 +220,8 @@ def _take(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refused:
         bookings.add_booking(connection, booking, actor=caller.name)
         body = {"booking": booking_json(booking, slot, now.rules), "trace_id": asking.trace_id}
         bookings.keep_key(connection, caller.token_id, key, fingerprint, body, now=now.wall)
-        ref = booking.booking_ref
-        told = Told(wish.loan_ref, wish.slot_id, wish.channel)
-        attempts.add_attempt(connection, _attempt(asking, told, slot, now, booking_ref=ref))
-        attempts.fold_wish(
-            connection,
-            attempts.Wished(wish.loan_ref, slot, wish.channel),
-            business_now=now.business,
-            idle_days=now.settings.idle_days,
-            booking_ref=ref,
-        )
+        _add_attempt(connection, asking, wish, slot, now, booking_ref=booking.booking_ref)
+        now.fold(connection, wish.loan_ref, slot, wish.channel, booking_ref=booking.booking_ref)
         return Taken(body)
 
 
@@ -221,7 +229,7 @@ def _record(
     core: Core,
     asking: Asking,
     refused: Refused,
-    told: Told,
+    told: Wish | Told,
     seen: Situation,
     *,
     first_remedy: str | None,
@@ -230,45 +238,38 @@ def _record(
     """Write the refused attempt and fold it into the loan's wish episode where its cause opens one."""
     with core.transaction() as connection:
         now = moment(core, connection)
-        attempt = _attempt(asking, told, seen.slot, now, refused=refused, first_remedy=first_remedy)
-        attempts.add_attempt(connection, attempt)
+        _add_attempt(connection, asking, told, seen.slot, now, refused, first_remedy=first_remedy)
         if opens and seen.slot and seen.own_loan and refused.reason.cause in OPENS_EPISODE:
-            attempts.fold_wish(
-                connection,
-                attempts.Wished(seen.own_loan.loan_ref, seen.slot, attempt.channel),
-                business_now=now.business,
-                idle_days=now.settings.idle_days,
-                reason=refused.reason,
-            )
+            channel = told.channel or UNKNOWN_CHANNEL
+            now.fold(connection, seen.own_loan.loan_ref, seen.slot, channel, reason=refused.reason)
 
 
-def _attempt(
+def _add_attempt(
+    connection: Connection,
     asking: Asking,
-    told: Told,
+    told: Wish | Told,
     slot: SlotState | None,
     now: Moment,
-    *,
     refused: Refused | None = None,
-    booking_ref: str | None = None,
-    first_remedy: str | None = None,
-) -> attempts.Attempt:
-    return attempts.Attempt(
+    **columns: Any,
+) -> None:
+    attempts.add_attempt(
+        connection,
+        loan_ref=told.loan_ref,
+        slot=slot,
+        reason=refused.reason if refused else None,
         at_utc=now.wall,
         business_utc=now.business,
         trace_id=asking.trace_id,
         channel=told.channel or UNKNOWN_CHANNEL,
         outcome=Outcome.REFUSED if refused else Outcome.HELD,
-        loan_ref=told.loan_ref,
-        slot=slot,
-        reason=refused.reason if refused else None,
         violations=(violation_rows(refused.violations) or None) if refused else None,
-        booking_ref=booking_ref,
-        first_remedy=first_remedy,
         duration_seconds=time.perf_counter() - asking.started,
+        **columns,
     )
 
 
-def _situation(core: Core, connection: Connection, asking: Asking, told: Told) -> Situation:
+def _situation(core: Core, connection: Connection, asking: Asking, told: Wish | Told) -> Situation:
     now = moment(core, connection)
     return Situation(
         slot=slots.read_slot(connection, told.slot_id) if told.slot_id else None,

@@ -10,7 +10,7 @@ from booking_core.domain import Accepted, Refused, Wish
 from booking_core.remedies import Judged, Situation, judged
 from booking_core.service.bookings import Asking, Refusal, forbidden, moment
 from booking_core.service.core import Core
-from booking_core.store import attempts, slots
+from booking_core.store import slots
 from metrics.contract import Cause, Channel, Reason
 
 PAGE_DAYS: Final = 31
@@ -107,13 +107,6 @@ def _fold_full_range(core: Core, loan_ref: str, channel: Channel, found: list[Ju
 
     def work() -> None:
         with core.transaction() as connection:
-            now = moment(core, connection)
-            attempts.fold_wish(
-                connection,
-                attempts.Wished(loan_ref, slot, channel),
-                business_now=now.business,
-                idle_days=now.settings.idle_days,
-                reason=reason,
-            )
+            moment(core, connection).fold(connection, loan_ref, slot, channel, reason=reason)
 
     core.retried(work)

@@ -21,8 +21,7 @@ from booking_core.service.bookings import (
     moment,
     refuse,
 )
-from booking_core.service.core import Caller, Core, rules_of
-from booking_core.settings import load_settings
+from booking_core.service.core import Caller, Core
 from booking_core.store import bookings, quotas, slots
 from booking_core.store.bookings import Booking
 from metrics.contract import Channel, Reason
@@ -141,20 +140,19 @@ def _change(
             outcome = change(connection, booking, slot)
             if isinstance(outcome, Refused):
                 return outcome, booking
-            return Taken({"booking": booking_json(outcome, slot, rules_of(load_settings(connection)))})
+            return Taken({"booking": booking_json(outcome, slot, moment(core, connection).rules)})
 
     result = core.retried(work)
     if not isinstance(result, tuple):
         return result
     refused, booking = result
-    told = Told(booking.loan_ref, booking.slot_id, Channel(booking.channel))
     wish = Wish(booking.loan_ref, booking.slot_id, Channel(booking.channel), booking.units)
-    return refuse(core, asking, refused, told, wish, opens=False)
+    return refuse(core, asking, refused, wish, opens=False)
 
 
 def _locked(connection: Connection, seen: Booking) -> tuple[Booking, SlotState]:
     """The booking and its slot, locked in the fixed order: slot first. Rows of neither are ever deleted."""
-    slot = slots.lock_slot(connection, seen.slot_id)
+    slot = slots.read_slot(connection, seen.slot_id, lock=True)
     booking = bookings.read_booking(connection, seen.booking_ref, lock=True)
     if slot is None or booking is None:
         raise LookupError(f"booking {seen.booking_ref} or its slot {seen.slot_id} has vanished")

@@ -13,8 +13,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from booking_core.clock import Clock
 from booking_core.database import write_transaction
-from booking_core.decide import Rules
-from booking_core.settings import BankSettings
 from metrics.contract import TokenScope
 from metrics.instruments import Instruments
 
@@ -68,13 +66,3 @@ class Caller:
     def may_see(self, region_id: str | None) -> bool:
         """Whether the region lies within the claim; "bank" needs a token without a claim."""
         return self.region_id is None or self.region_id == region_id
-
-
-def rules_of(settings: BankSettings) -> Rules:
-    """The settings that `decide` judges by."""
-    return Rules(
-        zone=settings.tzinfo(),
-        min_notice_minutes=settings.min_notice_minutes,
-        booking_window_days=settings.booking_window_days,
-        hold_seconds=settings.hold_seconds,
-    )

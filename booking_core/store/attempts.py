@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,74 +14,45 @@ from metrics.contract import Reason
 from metrics.logs import hashed
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to take a slot; what is unknown of a malformed one is None."""
-
-    at_utc: datetime
-    business_utc: datetime
-    trace_id: str
-    channel: str
-    outcome: str
-    loan_ref: str | None = None
-    slot: SlotState | None = None
-    reason: Reason | None = None
-    booking_ref: str | None = None
-    violations: list[dict[str, Any]] | None = None
-    first_remedy: str | None = None
-    duration_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wished:
-    """A try as demand sees it: whose loan, which slot's branch and day."""
-
-    loan_ref: str
-    slot: SlotState
-    channel: str
-
-
-def add_attempt(connection: Connection, attempt: Attempt) -> None:
-    """Record the attempt."""
-    slot, reason = attempt.slot, attempt.reason
+def add_attempt(
+    connection: Connection,
+    *,
+    loan_ref: str | None,
+    slot: SlotState | None,
+    reason: Reason | None,
+    **columns: Any,
+) -> None:
+    """Record one try to take a slot; what is unknown of a malformed one is None."""
+    place = ("branch_id", "region_id", "slot_id", "service_day")
     connection.execute(
         insert(t.attempts).values(
-            at_utc=attempt.at_utc,
-            business_utc=attempt.business_utc,
-            trace_id=attempt.trace_id,
-            loan_hash=hashed(attempt.loan_ref) if attempt.loan_ref else None,
-            branch_id=slot and slot.branch_id,
-            region_id=slot and slot.region_id,
-            slot_id=slot and slot.slot_id,
-            service_day=slot and slot.service_day,
-            channel=attempt.channel,
-            outcome=attempt.outcome,
+            loan_hash=hashed(loan_ref) if loan_ref else None,
             reason=reason,
             cause=reason and reason.cause,
-            booking_ref=attempt.booking_ref,
-            violations=attempt.violations,
-            first_remedy=attempt.first_remedy,
-            duration_seconds=attempt.duration_seconds,
+            **{name: getattr(slot, name) for name in place if slot},
+            **columns,
         )
     )
 
 
 def fold_wish(
     connection: Connection,
-    wish: Wished,
+    loan_ref: str,
+    slot: SlotState,
+    channel: str,
     *,
     business_now: datetime,
     idle_days: int,
     reason: Reason | None = None,
     booking_ref: str | None = None,
 ) -> None:
-    """Fold one try into the loan's open episode (or open one); a booking closes it.
+    """Fold one try for the slot into the loan's open episode (or open one); a booking closes it.
 
     The first wished branch and day stay; a booking elsewhere or on another day is "displaced".
     """
-    e, slot = t.wish_episodes, wish.slot
+    e = t.wish_episodes
     closed = {"booking_ref": booking_ref, "closed_business_utc": business_now} if booking_ref else {}
-    statement = select(e).where(e.c.loan_ref == wish.loan_ref, e.c.outcome == "open")
+    statement = select(e).where(e.c.loan_ref == loan_ref, e.c.outcome == "open")
     row = connection.execute(locking.lock_clause(statement)).first()
     if row is not None and row.last_try_business_utc < business_now - timedelta(days=idle_days):
         _close(connection, e.c.episode_id == row.episode_id, idle_days)
@@ -90,11 +60,11 @@ def fold_wish(
     if row is None:
         connection.execute(
             insert(e).values(
-                loan_ref=wish.loan_ref,
+                loan_ref=loan_ref,
                 branch_id=slot.branch_id,
                 region_id=slot.region_id,
                 wished_day=slot.service_day,
-                channel=wish.channel,
+                channel=channel,
                 tries=1,
                 first_reason=reason,
                 opened_business_utc=business_now,

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from booking_core import tables as t
 from booking_core.store import locking
@@ -35,14 +35,6 @@ class Booking:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownKey:
-    """What an idempotency key was used for."""
-
-    fingerprint: str
-    body: dict[str, Any]
-
-
 def add_booking(connection: Connection, booking: Booking, *, actor: str) -> None:
     """Write a new booking and the first line of its history."""
     connection.execute(insert(t.bookings).values(asdict(booking)))
@@ -51,7 +43,7 @@ def add_booking(connection: Connection, booking: Booking, *, actor: str) -> None
 
 def read_booking(connection: Connection, booking_ref: str, *, lock: bool = False) -> Booking | None:
     """The booking; locked only by a transaction that has its slot locked already."""
-    statement: Select[Any] = select(t.bookings).where(t.bookings.c.booking_ref == booking_ref)
+    statement = select(t.bookings).where(t.bookings.c.booking_ref == booking_ref)
     row = connection.execute(locking.lock_clause(statement) if lock else statement).first()
     return Booking(**row._mapping) if row else None  # noqa: SLF001
 
@@ -75,12 +67,11 @@ def expired_holds(connection: Connection, now: datetime, limit: int = 200) -> Se
     return connection.scalars(statement.order_by(b.held_until_utc).limit(limit)).all()
 
 
-def known_key(connection: Connection, token_id: str, key: str) -> KnownKey | None:
-    """What the key was used for by this token, None for a new key."""
+def known_key(connection: Connection, token_id: str, key: str) -> Row[Any, Any] | None:
+    """What this token used the key for (fingerprint, body), None for a new key."""
     k = t.idempotency_keys.c
     statement = select(k.fingerprint, k.body).where(k.token_id == token_id, k.key == key)
-    row = connection.execute(statement).first()
-    return KnownKey(row.fingerprint, row.body) if row else None
+    return connection.execute(statement).first()
 
 
 def keep_key(
@@ -109,7 +100,5 @@ def forget_keys(connection: Connection, before: datetime) -> int:
 def _add_event(
     connection: Connection, booking: Booking, before: str | None, now: datetime, actor: str
 ) -> None:
-    values = {"booking_ref": booking.booking_ref, "at_utc": now, "actor": actor}
-    connection.execute(
-        insert(t.booking_events).values(**values, from_status=before, to_status=booking.status)
-    )
+    event = {"booking_ref": booking.booking_ref, "from_status": before, "to_status": booking.status}
+    connection.execute(insert(t.booking_events).values(**event, at_utc=now, actor=actor))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from booking_core import tables as t
 from booking_core.domain import LoanState, SlotState
@@ -16,22 +16,17 @@ LIVE = ("held", "confirmed", "checked_in")
 """A booking in one of these keeps its loan from another."""
 
 
-def lock_slot(connection: Connection, slot_id: str) -> SlotState | None:
-    """The slot, locked: the first lock of every transaction that takes or frees units."""
-    row = connection.execute(locking.lock_clause(_slots().where(t.slots.c.slot_id == slot_id))).first()
-    return _slot(row) if row else None
-
-
-def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
-    """The slot as committed, without a lock."""
-    row = connection.execute(_slots().where(t.slots.c.slot_id == slot_id)).first()
+def read_slot(connection: Connection, slot_id: str, *, lock: bool = False) -> SlotState | None:
+    """The slot; its lock is the first one of every transaction that takes or frees units."""
+    statement = select(t.slots).where(t.slots.c.slot_id == slot_id)
+    row = connection.execute(locking.lock_clause(statement) if lock else statement).first()
     return _slot(row) if row else None
 
 
 def branch_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
     """The branch's slots on the days from first to last, in order of time."""
     day = t.slots.c.service_day
-    statement = _slots().where(t.slots.c.branch_id == branch_id, day.between(first, last))
+    statement = select(t.slots).where(t.slots.c.branch_id == branch_id, day.between(first, last))
     return [_slot(row) for row in connection.execute(statement.order_by(t.slots.c.start_utc))]
 
 
@@ -64,7 +59,7 @@ def first_free_slots(
         .subquery()
     )
     joined = (s.branch_id == earliest.c.branch_id) & (s.start_utc == earliest.c.start_utc)
-    statement = _slots().join(earliest, joined).where(*room).order_by(s.start_utc, s.slot_id)
+    statement = select(t.slots).join(earliest, joined).where(*room).order_by(s.start_utc, s.slot_id)
     return [_slot(row) for row in connection.execute(statement)]
 
 
@@ -77,24 +72,10 @@ def add_slot_units(connection: Connection, slot_id: str, units: int) -> None:
 def read_loan(connection: Connection, loan_ref: str) -> LoanState | None:
     """The loan with its live booking, if it has one."""
     joined = (t.bookings.c.loan_ref == t.loans.c.loan_ref) & t.bookings.c.status.in_(LIVE)
-    statement = (
-        select(t.loans, t.bookings.c.booking_ref)
-        .outerjoin(t.bookings, joined)
-        .where(t.loans.c.loan_ref == loan_ref)
-    )
+    live = t.bookings.c.booking_ref.label("live_booking_ref")
+    statement = select(t.loans, live).outerjoin(t.bookings, joined).where(t.loans.c.loan_ref == loan_ref)
     row = connection.execute(statement).first()
-    if row is None:
-        return None
-    return LoanState(
-        loan_ref=row.loan_ref,
-        holder=row.holder,
-        branch_id=row.branch_id,
-        status=row.status,
-        payoff_cny=row.payoff_cny,
-        min_prepayment_cny=row.min_prepayment_cny,
-        eligible_from=row.eligible_from,
-        live_booking_ref=row.booking_ref,
-    )
+    return LoanState(**row._mapping) if row else None  # noqa: SLF001
 
 
 def region_of(connection: Connection, branch_id: str) -> str | None:
@@ -112,10 +93,6 @@ def branches(
     if region_id is not None:
         statement = statement.where(b.region_id == region_id)
     return connection.execute(statement.order_by(b.branch_id).limit(limit)).all()
-
-
-def _slots() -> Select[Any]:
-    return select(t.slots)
 
 
 def _slot(row: Row[Any]) -> SlotState:
