@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gunicorn.ctl.client import ControlClient, ControlClientError
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.clock import utc_now
@@ -32,8 +32,7 @@ from booking_core.pressure import minute_totals, quarter_hour
 from booking_core.scaling import ScalingInputs, ScalingRule, WorkerDecision, decide_workers
 from booking_core.serving import CONTROL_SOCKET, run_dir
 from booking_core.settings import BankSettings, load_settings
-from booking_core.store.plans import planned_workers
-from booking_core.tables import scaling_decisions, settings
+from booking_core.tables import plan_items, plans, scaling_decisions, settings
 from metrics.logs import configure_logs
 
 log = logging.getLogger(__name__)
@@ -186,6 +185,29 @@ class Actuator:
                     log.warning("%s does not answer, workers stay as they are; trying on: %s", what, error)
                 fault = what
             stop.wait(interval_seconds)
+
+
+def planned_workers(connection: Connection, first: datetime, last: datetime) -> tuple[int | None, str | None]:
+    """The most workers the server plan asks for in the quarter-hours first..last, and the plan.
+
+    (None, None) where the newest plan covers none of them, or keeps: a vetoed forecast plans nothing,
+    whatever an earlier one said.
+    """
+    table = plan_items.c
+    newest = connection.execute(
+        select(plans.c.plan_id, plans.c.status)
+        .where(plans.c.kind == "server", plans.c.status.in_(("applied", "kept")))
+        .order_by(plans.c.period.desc(), plans.c.created_utc.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None or newest.status == "kept":
+        return None, None
+    workers = connection.scalar(
+        select(func.max(table.applied_limit)).where(
+            table.plan_id == newest.plan_id, table.starts_utc.between(first, last)
+        )
+    )
+    return (None, None) if workers is None else (workers, newest.plan_id)
 
 
 def lead_span(bank: BankSettings, wall_now: datetime, lead_seconds: float) -> tuple[datetime, datetime]:

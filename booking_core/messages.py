@@ -22,6 +22,11 @@ class _Context(dict[str, str]):
         return "–"
 
 
+def field_fault_zh(kind: str, message: str) -> str:
+    """What pydantic's error of this type (and English message) is told as in Chinese."""
+    return _FIELD_FAULTS_ZH.get(kind, f"不符合要求：{message}")
+
+
 def text_of(reason: Reason | PlanRefusal, language: str, context: Mapping[str, str]) -> Text:
     """The reason's text in the language ("en" or "zh"), its context filled in."""
     title, detail = TEXTS[reason][LANGUAGES.index(language)]
@@ -276,4 +281,17 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ("Not found", "There is no {what}."),
         ("未找到", "没有 {what}。"),
     ),
+}
+
+_FIELD_FAULTS_ZH: Final = {
+    "missing": "缺少该字段",
+    "extra_forbidden": "不认识的字段，请删除",
+    "string_pattern_mismatch": "含有不允许的字符",
+    "string_too_long": "过长",
+    "string_too_short": "不能为空",
+    "enum": "不是可选值",
+    "literal_error": "不是可选值",
+    "greater_than": "必须大于零",
+    "decimal_parsing": "不是数字",
+    "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
 }

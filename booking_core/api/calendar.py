@@ -1,4 +1,4 @@
-"""The endpoints that are only looked at: branches, calendars, loans, and the bank's clock."""
+"""The endpoints that are only looked at: branches, calendars, loans."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
-from booking_core.api.access import Anyone, Operators, TheCore
+from booking_core.api.access import Anyone, TheCore
 from booking_core.api.forms import REF
-from booking_core.api.responses import ProblemError, granted, invalid, not_found
+from booking_core.api.responses import ProblemError, granted, not_found
 from booking_core.domain import FieldError
 from booking_core.service import calendar as service
-from booking_core.service import clock
 from metrics.contract import Channel, Reason
 
 router = APIRouter(prefix="/v1", tags=["calendar"])
@@ -62,27 +60,3 @@ def get_loan(
 ) -> JSONResponse:
     """The loan as imported, with its live booking."""
     return JSONResponse(granted(service.loan(core, asking, loan_ref)))
-
-
-class ClockForm(BaseModel):
-    """The body of PUT /v1/clock."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    offset_seconds: int = Field(ge=-(10**10), le=10**10, description="business time minus wall time")
-
-
-@router.get("/clock")
-def get_clock(core: TheCore, asking: Anyone) -> dict[str, Any]:  # noqa: ARG001 – any token may look
-    """Business and wall time now."""
-    return clock.read(core)
-
-
-@router.put("/clock")
-def put_clock(core: TheCore, asking: Operators, form: ClockForm) -> JSONResponse:
-    """Move business time forward (a demo does; production stays at 0)."""
-    try:
-        return JSONResponse(clock.move(core, asking, form.offset_seconds))
-    except ValueError as fault:
-        text = "须为 900 的倍数，且业务时间只能前移"
-        raise invalid(FieldError("/offset_seconds", str(fault), text)) from fault

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from booking_core.domain import FieldError, Refused, Wish
+from booking_core.messages import field_fault_zh
 from booking_core.service.bookings import Told
 from booking_core.service.changes import Settlement
 from metrics.contract import Channel, Reason
@@ -66,19 +67,6 @@ class ConfirmForm(BaseModel):
 
 F = TypeVar("F", bound=BaseModel)
 
-_ZH: Final = {
-    "missing": "缺少该字段",
-    "extra_forbidden": "不认识的字段，请删除",
-    "string_pattern_mismatch": "含有不允许的字符",
-    "string_too_long": "过长",
-    "string_too_short": "不能为空",
-    "enum": "不是可选值",
-    "literal_error": "不是可选值",
-    "greater_than": "必须大于零",
-    "decimal_parsing": "不是数字",
-    "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
-}
-
 
 async def raw_body(request: Request) -> bytes:
     """The body as sent, cut one byte above the limit (which `parse` then refuses)."""
@@ -132,9 +120,7 @@ def field_errors(faults: Sequence[Mapping[str, Any]]) -> Refused:
     for fault in faults:
         loc = [str(part) for part in fault["loc"]]
         pointer = ("/" if loc[0] == "body" else f"{loc[0]}:") + "/".join(loc[1:])
-        errors.append(
-            FieldError(pointer, fault["msg"], _ZH.get(fault["type"], f"不符合要求：{fault['msg']}"))
-        )
+        errors.append(FieldError(pointer, fault["msg"], field_fault_zh(fault["type"], fault["msg"])))
     only_missing = all(fault["type"] == "missing" for fault in faults)
     reason = Reason.MISSING_FIELD if only_missing else Reason.INVALID_FIELD
     fields = ", ".join(dict.fromkeys(e.pointer for e in errors))

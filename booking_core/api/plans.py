@@ -12,12 +12,11 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Row
 
 from booking_core.api.access import Operators, Planners, Readers, TheCore
-from booking_core.api.commands import carried_out, command_of
 from booking_core.api.responses import granted, invalid
 from booking_core.domain import FieldError
 from booking_core.service import plans as service
 from booking_core.service.bookings import Asking
-from booking_core.service.commands import Command, OutsideClaim
+from booking_core.service.commands import Command, OutsideClaim, carry_out, command_of
 from booking_core.service.core import Core
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.plans import PlanAnswer, StoredPlan
@@ -35,7 +34,7 @@ _NOT_AS_STORED: Final = {"fingerprint", "region_id", "seq", "starts_utc", "perio
 @router.post("", status_code=201)
 def post_plan(core: TheCore, asking: Planners, draft: PlanDraft) -> JSONResponse:
     """Hand in a plan; the same id with the same body answers the plan that is there."""
-    plan = carried_out(core, asking, lambda c, command: service.create_plan(c, draft, command))
+    plan = granted(carry_out(core, asking, lambda c, command: service.create_plan(c, draft, command)))
     return _answer(plan, 201 if plan.created else 200)
 
 
@@ -95,7 +94,7 @@ def rollback_plan(core: TheCore, asking: Planners, plan_id: str) -> JSONResponse
 def _carry_out(
     core: Core, asking: Asking, command: Callable[[Connection, str, Command], PlanAnswer], plan_id: str
 ) -> JSONResponse:
-    return _answer(carried_out(core, asking, lambda c, given: command(c, plan_id, given)))
+    return _answer(granted(carry_out(core, asking, lambda c, given: command(c, plan_id, given))))
 
 
 def _answer(plan: StoredPlan, status: int = 200) -> JSONResponse:

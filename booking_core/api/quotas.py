@@ -10,8 +10,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from booking_core.api.access import Operators, Readers, TheCore
-from booking_core.api.commands import carried_out
+from booking_core.api.responses import granted
 from booking_core.service import quotas as service
+from booking_core.service.commands import carry_out
 from booking_core.service.plan_drafts import Units
 from metrics.contract import ScopeKind
 
@@ -40,10 +41,10 @@ def list_quotas(
     """Standing limits, and the counted periods that start within from..to with the limit in force."""
     filters = {"scope_kind": scope_kind, "scope_id": scope_id}
     with core.engine.connect() as connection:
-        page = service.list_quotas(connection, filters, (first, last), asking.caller)
+        standing, counted = service.list_quotas(connection, filters, (first, last), asking.caller)
     quotas = [
         {name: row._mapping[name] for name in ("quota_id", *_SCOPE, "limit_units")}  # noqa: SLF001
-        for row in page.standing
+        for row in standing
     ]
     periods = [
         {
@@ -54,7 +55,7 @@ def list_quotas(
             "used_units": row.used_units,
             "plan_id": row.plan_id,
         }
-        for row in page.periods
+        for row in counted
     ]
     return JSONResponse({"quotas": quotas, "periods": periods})
 
@@ -62,5 +63,5 @@ def list_quotas(
 @router.put("/{quota_id}")
 def put_quota(core: TheCore, asking: Operators, quota_id: str, form: QuotaForm) -> JSONResponse:
     """Set the standing limit. No booking is cancelled, however low the limit."""
-    carried_out(core, asking, lambda c, given: service.put_quota(c, quota_id, form.limit_units, given))
+    granted(carry_out(core, asking, lambda c, given: service.put_quota(c, quota_id, form.limit_units, given)))
     return JSONResponse({"quota_id": quota_id, "limit_units": form.limit_units})

@@ -1,17 +1,21 @@
-"""What the commands on plans, quotas and controls share: who asks, how they are refused, the audit."""
+"""What the commands on plans, quotas and controls share: who asks, one transaction, refusals, the audit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert
 
 from booking_core.domain import FieldError
-from booking_core.service.core import Caller
+from booking_core.service.bookings import Asking
+from booking_core.service.core import Caller, Core
 from booking_core.tables import audit
 from metrics.contract import PlanRefusal
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,21 @@ class InvalidCommand:
     """Fields that do not fit what the bank has."""
 
     errors: tuple[FieldError, ...]
+
+
+def command_of(core: Core, asking: Asking) -> Command:
+    """The command of the authenticated caller, given now."""
+    return Command(asking.caller, core.wall(), asking.trace_id)
+
+
+def carry_out(core: Core, asking: Asking, work: Callable[[Connection, Command], T]) -> T:
+    """What the work answers, done in one write transaction."""
+
+    def once() -> T:
+        with core.transaction() as connection:
+            return work(connection, command_of(core, asking))
+
+    return core.retried(once)
 
 
 def record_audit(

@@ -57,13 +57,8 @@ class PlanItemDraft(BaseModel):
 
     def limited(self) -> tuple[str, str, str, str, date | datetime | None]:
         """What the item limits; at most one item of a plan may limit it."""
-        return (
-            self.scope_kind,
-            self.scope_id,
-            self.channel,
-            self.period_kind,
-            self.period_start or self.starts,
-        )
+        start = self.period_start or self.starts
+        return self.scope_kind, self.scope_id, self.channel, self.period_kind, start
 
     def columns(self) -> dict[str, Any]:
         """The item as columns of plan_items."""

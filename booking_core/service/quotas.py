@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -14,17 +13,7 @@ from booking_core.service.commands import Command, CommandRefused, OutsideClaim,
 from booking_core.service.core import Caller
 from booking_core.settings import load_settings
 from booking_core.store import quotas
-from metrics.contract import ALL_CHANNELS, Channel, PeriodKind, PlanRefusal, ScopeKind
-
-QUOTA_ID_PARTS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class QuotaPage:
-    """Standing limits, and the concrete periods that are counted."""
-
-    standing: Sequence[Row[Any]]
-    periods: Sequence[Row[Any]]
+from metrics.contract import PlanRefusal
 
 
 def list_quotas(
@@ -32,17 +21,18 @@ def list_quotas(
     filters: Mapping[str, str | None],
     span: tuple[date | None, date | None],
     caller: Caller,
-) -> QuotaPage:
-    """The quotas that filters (scope_kind, scope_id), span of period starts and region claim let through."""
+) -> tuple[list[Row[Any]], list[Row[Any]]]:
+    """The standing limits, and the counted periods with the limit in force.
+
+    Those that filters (scope_kind, scope_id), span of period starts and region claim let through.
+    """
     regions = quotas.scope_regions(connection)
 
     def seen(row: Row[Any]) -> bool:
         return caller.may_see(regions.get((row.scope_kind, row.scope_id), ""))
 
-    return QuotaPage(
-        [row for row in quotas.standing_rows(connection, filters) if seen(row)],
-        [row for row in quotas.counted_rows(connection, filters, *span) if seen(row)],
-    )
+    standing = [row for row in quotas.standing_rows(connection, filters) if seen(row)]
+    return standing, [row for row in quotas.counted_rows(connection, filters, *span) if seen(row)]
 
 
 def put_quota(
@@ -54,7 +44,7 @@ def put_quota(
     """
     quotas.lock_slots(connection)
     regions = quotas.scope_regions(connection)
-    key = parse_quota_id(quota_id)
+    key = quotas.key_of(quota_id)
     if key is None or (key.scope_kind, key.scope_id) not in regions:
         return CommandRefused(PlanRefusal.QUOTA_NOT_FOUND, {"quota_id": quota_id})
     region = regions[key.scope_kind, key.scope_id]
@@ -68,16 +58,3 @@ def put_quota(
         connection, command, "quota.put", quota_id, {"limit_units": before}, {"limit_units": limit_units}
     )
     return key
-
-
-def parse_quota_id(quota_id: str) -> QuotaKey | None:
-    """The key of an id scope_kind:scope_id:channel:period_kind, None when it is none."""
-    parts = quota_id.split(":")
-    if len(parts) < QUOTA_ID_PARTS:
-        return None
-    scope_kind, *scope_id, channel, period_kind = parts
-    try:
-        narrowed = channel if channel == ALL_CHANNELS else Channel(channel)
-        return QuotaKey(ScopeKind(scope_kind), ":".join(scope_id), PeriodKind(period_kind), narrowed)
-    except ValueError:
-        return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, text, tuple_, update
 
 from booking_core.tables import plan_items, plans, regions
 
@@ -106,26 +106,3 @@ def applies_automatically(connection: Connection, region_id: str) -> bool | None
     """Whether plans may be applied in the region (false = shadow mode), None for an unknown region."""
     statement = select(regions.c.automatic_application).where(regions.c.region_id == region_id)
     return connection.scalar(statement)
-
-
-def planned_workers(connection: Connection, first: datetime, last: datetime) -> tuple[int | None, str | None]:
-    """The most workers the server plan asks for in the quarter-hours first..last, and the plan.
-
-    (None, None) where the newest plan covers none of them, or keeps: a vetoed forecast plans nothing,
-    whatever an earlier one said.
-    """
-    table = plan_items.c
-    newest = connection.execute(
-        select(plans.c.plan_id, plans.c.status)
-        .where(plans.c.kind == "server", plans.c.status.in_(("applied", "kept")))
-        .order_by(plans.c.period.desc(), plans.c.created_utc.desc())
-        .limit(1)
-    ).one_or_none()
-    if newest is None or newest.status == "kept":
-        return None, None
-    workers = connection.scalar(
-        select(func.max(table.applied_limit)).where(
-            table.plan_id == newest.plan_id, table.starts_utc.between(first, last)
-        )
-    )
-    return (None, None) if workers is None else (workers, newest.plan_id)

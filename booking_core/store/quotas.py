@@ -19,7 +19,7 @@ from booking_core.decide import SCOPE_ORDER
 from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
 from booking_core.store import locking
 from booking_core.store.rows import put_rows
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 COUNTED_STATUSES: Final = ("held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use units of their quotas."""
@@ -45,6 +45,17 @@ class Levels:
 
     judged: tuple[QuotaState, ...]
     counted: tuple[Period, ...]
+
+
+def key_of(quota_id: str) -> QuotaKey | None:
+    """The key of an id scope_kind:scope_id:channel:period_kind, None when it is none."""
+    try:
+        scope, channel, period_kind = quota_id.rsplit(":", 2)
+        scope_kind, scope_id = scope.split(":", 1)
+        narrowed = channel if channel == ALL_CHANNELS else Channel(channel)
+        return QuotaKey(ScopeKind(scope_kind), scope_id, PeriodKind(period_kind), narrowed)
+    except ValueError:
+        return None
 
 
 def period_of(row: Any) -> Period:
@@ -200,12 +211,11 @@ def put_standing(connection: Connection, key: QuotaKey, limit: int, now: datetim
 
 def with_next_limits(connection: Connection, refused: Refused) -> Refused:
     """The refusal with each violation's limit of the next period, where one is known."""
-    nexts: dict[str, Period] = {}
-    for v in refused.violations:
-        if v.next_period_starts is not None:
-            channel = v.quota_id.rsplit(":", 2)[1]
-            key = QuotaKey(ScopeKind(v.scope_kind), v.scope_id, PeriodKind(v.period_kind), channel)
-            nexts[v.quota_id] = (key, v.next_period_starts)
+    nexts = {
+        v.quota_id: (key, v.next_period_starts)
+        for v in refused.violations
+        if v.next_period_starts and (key := key_of(v.quota_id))
+    }
     if not nexts:
         return refused
     periods = nexts.values()

@@ -19,7 +19,15 @@ import pytest
 from sqlalchemy import select
 
 from booking_core import tables as t
-from booking_core.actuator import Actuator, Gunicorn, ServerAbsentError, Workers, lead_span, stored_rule
+from booking_core.actuator import (
+    Actuator,
+    Gunicorn,
+    ServerAbsentError,
+    Workers,
+    lead_span,
+    planned_workers,
+    stored_rule,
+)
 from booking_core.database import write_transaction
 from booking_core.pressure import Sums, add_pressure, quarter_hour
 from booking_core.scaling import ScalingReason, ScalingRule
@@ -29,7 +37,6 @@ from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.plans import StoredPlan, apply_plan, create_plan
 from booking_core.serving import CONTROL_SOCKET
 from booking_core.settings import BankSettings
-from booking_core.store.plans import planned_workers
 from metrics.contract import TokenScope
 from tests.support.bank import Bank
 from tests.support.serving import ROOT, Served, serve
