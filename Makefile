@@ -17,7 +17,7 @@ tools: ## the Debian programs that the tests run (installed when root under CI=t
 	@scripts/tools.sh
 
 run: setup ## set up and start everything on the sample; Ctrl-C stops it all
-	@$(PY) -m demo run
+	@$(PY) -m demo run || [ $$? = 130 ]
 
 check: setup ## lint, format, types, import rules
 	@echo "check: ruff"; $(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -109,11 +109,11 @@ def test_an_unmigrated_database_gets_a_one_line_remedy(
 
 
 @pytest.mark.parametrize(
-    "url", [f"postgresql://nobody:secret@127.0.0.1:{free_port()}/none", "mysql://x/y", "not a url"]
+    "url", ["postgresql://nobody:secret@127.0.0.1:{port}/none", "mysql://x/y", "not a url"]
 )
 def test_an_unreachable_database_gets_a_one_line_remedy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing answers, or the URL is wrong: what to check is said, the password is not."""
-    app = opened("failures", url, monkeypatch)
+    app = opened("failures", url.format(port=free_port()), monkeypatch)
     assert not app.exception
     assert "SLOTCAST_DATABASE_URL" in words(app)
     assert "secret" not in words(app)
