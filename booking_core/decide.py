@@ -138,9 +138,7 @@ def judge_amount(amount: Decimal | None, loan: LoanState) -> Refused | None:
     if amount is None or low <= amount <= high:
         return None
     error = FieldError(
-        "/amount",
-        f"{amount} is outside {low} to {high} CNY",
-        f"{amount} 不在 {low} 至 {high} 元之间",
+        "/amount", f"{amount} is outside {low} to {high} CNY", f"{amount} 不在 {low} 至 {high} 元之间"
     )
     context = {"amount": str(amount), "low": str(low), "high": str(high)}
     return Refused(Reason.AMOUNT_OUT_OF_RANGE, errors=(error,), context=context)
@@ -163,7 +161,6 @@ def judge_capacity(units: int, slot: SlotState, quotas: Iterable[QuotaState], ru
             limit_units=q.limit_units,
             used_units=q.used_units,
             next_period_starts=next_period_start(q.key.period_kind, q.start),
-            next_limit_units=q.next_limit_units,
         )
         for q in full
     ]

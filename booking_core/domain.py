@@ -54,8 +54,6 @@ class QuotaState:
     start: date
     limit_units: int
     used_units: int
-    next_limit_units: int | None = None
-    """Planned limit of the period after, where known."""
 
     @property
     def free_units(self) -> int:
@@ -126,6 +124,7 @@ class Violation:
     used_units: int
     next_period_starts: date | None = None
     next_limit_units: int | None = None
+    """Limit of the period after, where known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,31 +80,26 @@ async def raw_body(request: Request) -> bytes:
 
 def body_schema(form: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI entry of a route that parses this form itself."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": form.model_json_schema()}},
-        }
-    }
+    content = {"application/json": {"schema": form.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
     """The form, or a refusal that names every field; and what could be read of the wish either way."""
     if len(raw) > BODY_BYTES:
-        return _refuse("", f"body above {BODY_BYTES} bytes", f"请求体超过 {BODY_BYTES} 字节"), Told()
+        return _refuse(f"body above {BODY_BYTES} bytes", f"请求体超过 {BODY_BYTES} 字节"), Told()
     try:
         data = json.loads(raw, parse_float=Decimal, parse_constant=_no_constant)
     except json.JSONDecodeError as fault:
         at = f"line {fault.lineno}, column {fault.colno}"
         text_zh = f"第 {fault.lineno} 行第 {fault.colno} 列不是有效的 JSON"
-        return _refuse("", f"malformed JSON at {at}: {fault.msg}; expected one JSON object", text_zh), Told()
+        return _refuse(f"malformed JSON at {at}: {fault.msg}; expected one JSON object", text_zh), Told()
     except (ValueError, RecursionError) as fault:
-        return _refuse(
-            "", f"malformed JSON: {fault}; expected one JSON object in UTF-8", "不是有效的 JSON"
-        ), Told()
+        text = f"malformed JSON: {fault}; expected one JSON object in UTF-8"
+        return _refuse(text, "不是有效的 JSON"), Told()
     if not isinstance(data, dict):
         text = f"expected one JSON object, got {type(data).__name__}"
-        return _refuse("", text, "请求体应为一个 JSON 对象"), Told()
+        return _refuse(text, "请求体应为一个 JSON 对象"), Told()
     try:
         return form.model_validate(data), _told(data)
     except ValidationError as fault:
@@ -139,9 +134,9 @@ def _told(data: dict[str, Any]) -> Told:
     return Told(reference("loan"), reference("slot"), channel)
 
 
-def _refuse(pointer: str, message_en: str, message_zh: str) -> Refused:
-    error = FieldError(pointer, message_en, message_zh)
-    return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": pointer or "the body"})
+def _refuse(message_en: str, message_zh: str) -> Refused:
+    error = FieldError("", message_en, message_zh)
+    return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "the body"})
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -87,11 +87,5 @@ class Surroundings:
         method = scope["method"] if scope["method"] in METHODS else "other"
         core.instruments.request_seconds.labels(route, method, str(status)).observe(seconds)
         level = logging.INFO if route not in UNCOUNTED_PATHS else logging.DEBUG
-        log.log(
-            level,
-            "%s %s %s",
-            method,
-            route,
-            status,
-            extra={"route": route, "method": method, "status": status, "seconds": round(seconds, 4)},
-        )
+        extra = {"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
+        log.log(level, "%s %s %s", method, route, status, extra=extra)

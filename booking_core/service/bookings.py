@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,7 +18,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from booking_core.decide import Rules, decide
-from booking_core.domain import Accepted, Refused, SlotState, Wish
+from booking_core.domain import Accepted, QuotaState, Refused, SlotState, Wish
 from booking_core.problems import violation_rows
 from booking_core.remedies import Remedy, Situation, change_fields, remedies_for
 from booking_core.service.core import Caller, Core
@@ -113,15 +114,7 @@ def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
         seen = _situation(core, connection, asking, wish)
         slot = seen.slot
         limits = quotas.read_levels(connection, [slot], wish.channel)[slot.slot_id] if slot else ()
-        verdict = outside_claim(asking.caller, slot) or decide(
-            wish,
-            slot=slot,
-            loan=seen.loan,
-            quotas=limits,
-            rules=seen.rules,
-            business_now=seen.business_now,
-            holder=seen.holder,
-        )
+        verdict = _judge(asking.caller, wish, seen, limits)
         if isinstance(verdict, Accepted):
             return verdict
         verdict = quotas.with_next_limits(connection, verdict)
@@ -142,11 +135,6 @@ def refuse(core: Core, asking: Asking, refused: Refused, told: Wish | Told, *, o
         core.retried(lambda: _record(core, asking, refused, told, seen, first_remedy=first, opens=opens))
     core.instruments.refused(told.channel or UNKNOWN_CHANNEL, refused.reason)
     return Refusal(refused, found)
-
-
-def outside_claim(caller: Caller, slot: SlotState | None) -> Refused | None:
-    """A refusal if the slot lies outside the caller's region claim, or None."""
-    return forbidden(slot.region_id) if slot and not caller.may_see(slot.region_id) else None
 
 
 def forbidden(region_id: str | None) -> Refused:
@@ -184,15 +172,8 @@ def _take(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refused:
             return Taken(known.body, replayed=True) if same else Refused(Reason.IDEMPOTENCY_CONFLICT)
         now = moment(core, connection)
         levels = quotas.lock_levels(connection, slot, wish.channel) if slot else quotas.Levels((), ())
-        verdict = outside_claim(caller, slot) or decide(
-            wish,
-            slot=slot,
-            loan=slots.read_loan(connection, wish.loan_ref),
-            quotas=levels.judged,
-            rules=now.rules,
-            business_now=now.business,
-            holder=caller.holder,
-        )
+        loan = slots.read_loan(connection, wish.loan_ref)
+        verdict = _judge(caller, wish, Situation(slot, loan, now.rules, now.business), levels.judged)
         if isinstance(verdict, Refused):
             connection.rollback()
             return verdict
@@ -223,6 +204,21 @@ def _take(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refused:
         _add_attempt(connection, asking, wish, slot, now, booking_ref=booking.booking_ref)
         now.fold(connection, wish.loan_ref, slot, wish.channel, booking_ref=booking.booking_ref)
         return Taken(body)
+
+
+def _judge(caller: Caller, wish: Wish, seen: Situation, limits: Iterable[QuotaState]) -> Accepted | Refused:
+    """What `decide` says of the wish; a slot outside the caller's region claim is refused before."""
+    if seen.slot and not caller.may_see(seen.slot.region_id):
+        return forbidden(seen.slot.region_id)
+    return decide(
+        wish,
+        slot=seen.slot,
+        loan=seen.loan,
+        quotas=limits,
+        rules=seen.rules,
+        business_now=seen.business_now,
+        holder=caller.holder,
+    )
 
 
 def _record(

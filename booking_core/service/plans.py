@@ -17,7 +17,7 @@ from booking_core.service.commands import Command, CommandRefused, InvalidComman
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.settings import load_settings
 from booking_core.store import plans, quotas
-from metrics.contract import BANK_SCOPE_ID, PlanRefusal
+from metrics.contract import PlanRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,7 @@ class StoredPlan:
 PlanAnswer = StoredPlan | CommandRefused | OutsideClaim
 
 
-def create_plan(
-    connection: Connection, draft: PlanDraft, command: Command
-) -> StoredPlan | CommandRefused | OutsideClaim | InvalidCommand:
+def create_plan(connection: Connection, draft: PlanDraft, command: Command) -> PlanAnswer | InvalidCommand:
     """The plan as stored, by this call or by an earlier one with the same id and body."""
     if not command.caller.may_see(draft.region):
         return OutsideClaim(draft.region)
@@ -48,13 +46,14 @@ def create_plan(
     errors = _misfits(connection, draft)
     if errors:
         return InvalidCommand(errors)
-    automatic = draft.kind == "server" or plans.applies_automatically(connection, draft.region)
     if draft.keeps:
         status = "kept"
     elif not draft.in_band:
         status = "pending"
+    elif plans.applies_automatically(connection, draft.region) is False:
+        status = "shadow"
     else:
-        status = "proposed" if automatic or draft.region == BANK_SCOPE_ID else "shadow"
+        status = "proposed"
     plan = {
         **draft.model_dump(exclude={"items", "region"}),
         "region_id": draft.region,
@@ -86,9 +85,8 @@ def approve_plan(connection: Connection, plan_id: str, command: Command) -> Plan
 
 def reject_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
     """The plan, rejected before it was ever applied; rejecting twice changes nothing."""
-    return _decide(
-        connection, plan_id, command, "reject", ("pending", "proposed", "approved", "shadow"), "rejected"
-    )
+    allowed = ("pending", "proposed", "approved", "shadow")
+    return _decide(connection, plan_id, command, "reject", allowed, "rejected")
 
 
 def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
@@ -125,16 +123,8 @@ def rollback_plan(connection: Connection, plan_id: str, command: Command) -> Pla
     plan = found.row
     if plan.status != "applied":
         return _wrong_status(plan, "rollback")
-    answer = _move(
-        connection,
-        command,
-        "rollback",
-        plan,
-        "rolled_back",
-        {},
-        decided_utc=command.now,
-        decided_by=command.actor,
-    )
+    decided = {"decided_utc": command.now, "decided_by": command.actor}
+    answer = _move(connection, command, "rollback", plan, "rolled_back", {}, **decided)
     before = plans.latest_plan(connection, plan.kind, plan.region_id, "superseded")
     if before is not None:
         plans.set_status(connection, before.plan_id, "applied")
@@ -150,10 +140,8 @@ def _why_not_applied(
     context = {"plan_id": plan.plan_id, "status": plan.status, "command": "apply"}
     context |= {"region": plan.region_id, "period": plan.period}
     if before is not None and _moment(plan) < _moment(before):
-        return CommandRefused(
-            PlanRefusal.PLAN_OLDER_PERIOD,
-            {**context, "applied_period": before.period, "applied_plan_id": before.plan_id},
-        )
+        newer = {"applied_period": before.period, "applied_plan_id": before.plan_id}
+        return CommandRefused(PlanRefusal.PLAN_OLDER_PERIOD, {**context, **newer})
     if plan.status == "pending":
         return CommandRefused(PlanRefusal.PLAN_NEEDS_APPROVAL, context)
     if plan.status == "shadow" or plans.applies_automatically(connection, plan.region_id) is False:
