@@ -25,10 +25,9 @@ from booking_core.store.plans import plan_page
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
 
 _TIMES: Final = ("created", "decided", "applied")
-_NOT_AS_STORED: Final = {"fingerprint", "region_id", "seq", "starts_utc", "period_start"} | {
-    f"{name}_utc" for name in _TIMES
-}
-"""Columns of plans and their items that are not told, or told under another name or in another form."""
+_PLAN_HIDDEN: Final = {"fingerprint", "region_id", *(f"{name}_utc" for name in _TIMES)}
+_ITEM_HIDDEN: Final = {"plan_id", "seq", "starts_utc", "period_start"}
+"""Columns that are not told, or told under another name or in another form."""
 
 
 @router.post("", status_code=201)
@@ -104,17 +103,17 @@ def _answer(plan: StoredPlan, status: int = 200) -> JSONResponse:
 def _plan(row: Row[Any]) -> dict[str, Any]:
     times = {name: row._mapping[f"{name}_utc"] for name in _TIMES}  # noqa: SLF001 - SQLAlchemy's public name
     told_times = {f"{name}_at": at and at.isoformat() for name, at in times.items()}
-    return {**_as_stored(row), "region": row.region_id, **told_times}
+    return {**_as_stored(row, _PLAN_HIDDEN), "region": row.region_id, **told_times}
 
 
 def _item(row: Row[Any]) -> dict[str, Any]:
     if row.starts_utc is not None:
-        return {**_as_stored(row), "starts": row.starts_utc.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    return {**_as_stored(row), "period_start": row.period_start.isoformat()}
+        return {**_as_stored(row, _ITEM_HIDDEN), "starts": row.starts_utc.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {**_as_stored(row, _ITEM_HIDDEN), "period_start": row.period_start.isoformat()}
 
 
-def _as_stored(row: Row[Any]) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if name not in _NOT_AS_STORED}  # noqa: SLF001
+def _as_stored(row: Row[Any], hidden: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row._mapping.items() if name not in hidden}  # noqa: SLF001
 
 
 def _cursor(row: Row[Any]) -> str:
