@@ -38,6 +38,7 @@ PATTERNS: Final = ("", "/", ".", "x", "\\", "-", "|", "+")
 FONT: Final = "'Source Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 TOP_BRANCHES: Final = 12
 DAY_SECONDS: Final = 86400
+MOST_WORKER_TICKS: Final = 8
 
 
 def reason_style(reason: str) -> tuple[str, str]:
@@ -229,11 +230,23 @@ def intraday(
     _time_axis(figure, language, days=False)
     figure.update_layout(hovermode="x unified", margin_t=40)
     figure.update_yaxes(
-        title_text=text("workers", language), row=2, col=1, rangemode="tozero", tickformat="d", nticks=5
+        title_text=text("workers", language),
+        row=2,
+        col=1,
+        rangemode="tozero",
+        tickformat="d",
+        dtick=1 if _most_workers(workers, planned) <= MOST_WORKER_TICKS else None,
+        nticks=5,
     )
     here = pd.Timestamp(now).tz_convert(zone).tz_localize(None)
     _mark(figure, here, text("now", language), INK)
     return figure
+
+
+def _most_workers(workers: pd.DataFrame, planned: pd.DataFrame) -> int:
+    """The highest number of workers drawn, at least 1."""
+    drawn = pd.concat([workers["running"], workers["target"], planned["workers"]]).dropna()
+    return 1 if drawn.empty else max(1, int(drawn.max()))
 
 
 def plan_by_day(items: pd.DataFrame, language: str) -> go.Figure:
