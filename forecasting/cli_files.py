@@ -24,6 +24,7 @@ DEFAULT_QUANTILES: Final = "0.1,0.25,0.5,0.75,0.9"
 FORECAST_PATHS: Final = 500  # more than the jobs' 200: a quantile of 0.99 may be asked for
 INLINE_SERIES: Final = 3  # up to here starting processes costs more than it saves
 EXPLAINED_SERIES: Final = 20
+MOST_STEPS: Final = 20_000  # 54 years of days, a year of half-hours; beyond, paths outgrow memory
 BACKTEST_HORIZON_DAYS: Final = {"D": 28, "h": 14 * 24, "30min": 14 * 48}
 
 Result = TypeVar("Result")
@@ -39,7 +40,7 @@ def add_commands(subparsers: Any) -> None:
     )
     _add_common(forecast)
     forecast.add_argument(
-        "--horizon", type=_positive, required=True, metavar="N", help="steps after each series' own last ds"
+        "--horizon", type=_horizon, required=True, metavar="N", help="steps after each series' own last ds"
     )
     forecast.add_argument("--output", type=Path, required=True, metavar="FILE", help="written at once")
     forecast.add_argument(
@@ -58,7 +59,7 @@ def add_commands(subparsers: Any) -> None:
     )
     _add_common(backtest)
     backtest.add_argument(
-        "--horizon", type=_positive, metavar="N", help="steps an origin (default: 28 days, 14 below the day)"
+        "--horizon", type=_horizon, metavar="N", help="steps an origin (default: 28 days, 14 below the day)"
     )
     backtest.add_argument(
         "--folds", type=_positive, default=2, metavar="N", help="origins a series (default 2)"
@@ -119,13 +120,21 @@ def run_backtest(arguments: argparse.Namespace) -> int:
     """Exit code after the backtest; prints one row a model."""
     import pandas as pd  # noqa: PLC0415
 
-    from forecasting.files import FileProblemError, check_writable, read_series, write_table  # noqa: PLC0415
+    from forecasting.files import (  # noqa: PLC0415
+        FileProblemError,
+        check_folder,
+        check_writable,
+        read_series,
+        write_table,
+    )
     from forecasting.models.calendar import check_country  # noqa: PLC0415
     from forecasting.models.evaluate import pooled  # noqa: PLC0415
 
     country = check_country(arguments.country)
     if arguments.output:
         check_writable(arguments.output)
+    if arguments.json:
+        check_folder(arguments.json)
     horizon = arguments.horizon or BACKTEST_HORIZON_DAYS[arguments.freq]
     source = read_series(arguments.input, arguments.freq)
     task = BacktestTask(horizon, arguments.freq, country, arguments.seed, arguments.folds)
@@ -304,6 +313,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return number
+
+
+def _horizon(text: str) -> int:
+    steps = _positive(text)
+    if steps > MOST_STEPS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_STEPS} steps")
+    return steps
 
 
 def _levels(text: str) -> tuple[float, ...]:

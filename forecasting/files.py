@@ -25,9 +25,12 @@ SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 STEPS_PER_DAY: Final = {"D": 1, "h": 24, "30min": 48}
 UNKNOWN_TEXTS: Final = ("", "nan", "na", "null", "none")
 
+_OTHER_SEPARATORS = (";", "\t", "|")
+
 _ZONED = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
 _DATE = r"\d{4}-\d{2}-\d{2}"
 _TIME = _DATE + r"(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.0+)?)?)?"
+_MINUTES = _DATE + r"[ T]\d{2}:\d{2}"
 _YEARS = (1900, 2199)  # a slip of the pen beyond would ask for centuries of unknown days
 
 
@@ -59,10 +62,23 @@ def check_suffix(path: Path) -> str:
 def check_writable(path: Path) -> None:
     """FileProblemError now rather than after the work, when `path` could not be written."""
     check_suffix(path)
+    check_folder(path)
+
+
+def check_folder(path: Path) -> None:
+    """FileProblemError where no file of this name, of whatever format, could be written."""
     if path.is_dir():
         raise FileProblemError(f"{path}: is a folder; expected a file name")
     if not path.absolute().parent.is_dir():
         raise FileProblemError(f"{path}: its folder does not exist; create it first")
+    try:
+        # tried, not asked: permissions say little about a read-only or special file system
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise FileProblemError(
+            f"{path}: its folder cannot be written to ({error.strerror}); choose another one"
+        ) from error
 
 
 def read_series(path: Path, freq: str) -> SeriesFile:
@@ -73,6 +89,8 @@ def read_series(path: Path, freq: str) -> SeriesFile:
     ignored.
     """
     suffix = check_suffix(path)
+    if path.is_dir():
+        raise FileProblemError(f"{path}: is a folder; expected a file")
     if not path.is_file():
         raise FileProblemError(f"{path}: no such file")
     place = "row" if suffix == ".parquet" else "line"
@@ -90,6 +108,11 @@ def read_series(path: Path, freq: str) -> SeriesFile:
     off_grid = (times - times.dt.normalize()) % step != pd.Timedelta(0)
     grid = {"D": "a day without a time of day", "h": "a full hour", "30min": "a full or half hour"}[freq]
     complain.where(off_grid, TIME, raw[TIME], f"is off the grid of --freq {freq}; expected {grid}")
+    if freq != "D" and times.min() != times.max() and (times == times.dt.normalize()).all():
+        raise FileProblemError(
+            f"{path}: {place} {raw.index[0]}, column {TIME}: {str(raw[TIME].iloc[0])!r} and all others are "
+            f"whole days; expected times of day for --freq {freq}, or --freq D"
+        )
     values = _values(raw[VALUE], complain)
     keys = pd.DataFrame({ID: ids, TIME: times})
     again = keys.duplicated()
@@ -194,8 +217,11 @@ def _places(path: Path, header: list[str]) -> list[tuple[str, int]]:
     for name in COLUMNS:
         if header.count(name) != 1:
             found = "is missing" if name not in header else "stands more than once"
+            other = next((sign for sign in _OTHER_SEPARATORS if len(header) == 1 and sign in header[0]), None)
+            remedy = "" if other is None else f" separated by commas, not by {other!r}"
             raise FileProblemError(
-                f"{path}: line 1: column {name} {found} in {', '.join(header)}; expected {', '.join(COLUMNS)}"
+                f"{path}: line 1: column {name} {found} in {', '.join(header)}; "
+                f"expected {', '.join(COLUMNS)}{remedy}"
             )
     return [(name, header.index(name)) for name in COLUMNS]
 
@@ -206,6 +232,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except (ArrowException, OSError, ValueError) as error:
         raise FileProblemError(f"{path}: is no Parquet file: {str(error).splitlines()[0]}") from error
+    if set(COLUMNS) & set(table.index.names):
+        table = table.reset_index()
     _places(path, [str(name) for name in table.columns])
     chosen = table[list(COLUMNS)]
     return chosen.set_axis(np.arange(1, len(chosen) + 1), axis=0)
@@ -227,7 +255,8 @@ def _times(texts: pd.Series, complain: _Complaints) -> tuple[pd.Series, str]:
     if written.str.fullmatch(_DATE).all():
         return times, "%Y-%m-%d"
     between = "T" if written.str.contains("T").any() else " "
-    return times, f"%Y-%m-%d{between}%H:%M:%S"
+    seconds = "" if written.str.fullmatch(_MINUTES).all() else ":%S"
+    return times, f"%Y-%m-%d{between}%H:%M{seconds}"
 
 
 def _values(texts: pd.Series, complain: _Complaints) -> pd.Series:

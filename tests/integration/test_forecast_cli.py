@@ -135,6 +135,7 @@ def test_a_bad_file_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.Captur
         ({"--freq": "W"}, "choose from"),
         ({"--horizon": "0"}, "expected a whole number, 1 or more"),
         ({"--horizon": "many"}, "expected a whole number, 1 or more"),
+        ({"--horizon": "999999999"}, "expected at most 20000 steps"),
         ({"--country": "XX"}, "country 'XX' is unknown; expected an ISO 3166 code"),
         ({"--quantiles": "0.5,1"}, "expected levels between 0 and 1"),
         ({"--quantiles": "high"}, "expected numbers such as 0.1,0.25"),
@@ -186,3 +187,13 @@ def test_a_backtest_without_enough_history_says_so(
     daily("a", 20).to_csv(tmp_path / "in.csv", index=False)
     assert run("backtest", "--input", tmp_path / "in.csv") == 2
     assert "expected two weeks before the last 28 steps" in capsys.readouterr().err
+
+
+def test_a_backtest_report_without_a_folder_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unwritable --json is bad input, not a failure after minutes."""
+    daily("a", 20).to_csv(tmp_path / "in.csv", index=False)
+    absent = tmp_path / "absent" / "figures.json"
+    assert run("backtest", "--input", tmp_path / "in.csv", "--json", absent) == 2
+    assert "its folder does not exist" in capsys.readouterr().err

@@ -49,6 +49,7 @@ def written(folder: Path, text: str, name: str = "demand.csv") -> Path:
         (HEADER + "a,2024-01-01\n", "line 2 has 2 fields; expected 3"),
         (HEADER + "a,2024-01-01,1\nb,2024-01-01,1\na,2024-01-01,2\n", "line 4 repeats line 2: unique_id 'a'"),
         (HEADER + '"a,2024-01-01,1\n', "expected plain CSV"),
+        ("unique_id;ds;y\na;2024-01-01;1\n", "expected unique_id, ds, y separated by commas, not by ';'"),
     ],
 )
 def test_a_bad_file_is_told_where_and_what(tmp_path: Path, text: str, told: str) -> None:
@@ -96,6 +97,18 @@ def test_a_good_file_is_sorted_and_its_unknowns_are_nan(tmp_path: Path) -> None:
     assert frame["y"][0] == 2.5
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_times_of_day_are_written_back_as_given(tmp_path: Path, suffix: str) -> None:
+    """Minutes without seconds stay without, with the T or blank of the input."""
+    for between in "T ":
+        path = written(tmp_path, HEADER + f"a,2024-01-01{between}00:30,1\na,2024-01-01{between}01:00,2\n")
+        source = read_series(path, "30min")
+        out = tmp_path / f"out{suffix}"
+        write_table(source.frame, out, time_format=source.time_format)
+        data = gzip.decompress(out.read_bytes()) if suffix == ".csv.gz" else out.read_bytes()
+        assert data.decode().splitlines()[1].startswith(f"a,2024-01-01{between}00:30,")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
 def test_a_table_round_trips(tmp_path: Path, suffix: str) -> None:
     """What is written is read back the same, in each format, and leaves no temporary file."""
@@ -117,6 +130,29 @@ def test_a_table_round_trips(tmp_path: Path, suffix: str) -> None:
         assert again.time_format == "%Y-%m-%dT%H:%M:%S"
 
 
+def test_columns_kept_as_a_parquet_index_are_found(tmp_path: Path) -> None:
+    """A frame written with its index is as good as one with columns."""
+    table = pd.DataFrame({"unique_id": ["7"], "ds": pd.to_datetime(["2024-01-01"]), "y": [1.0]})
+    table.set_index(["unique_id", "ds"]).to_parquet(tmp_path / "in.parquet")
+    assert read_series(tmp_path / "in.parquet", "D").frame["unique_id"].tolist() == ["7"]
+
+
+def test_whole_days_are_no_hours(tmp_path: Path) -> None:
+    """A daily file read at a finer grain is told; a single midnight may be an hour."""
+    days = written(tmp_path, HEADER + "a,2024-01-01,1\na,2024-01-02,2\n")
+    with pytest.raises(FileProblemError, match=r"line 2, column ds: .* expected times of day for --freq h"):
+        read_series(days, "h")
+    one = written(tmp_path, HEADER + "a,2024-01-01 00:00,1\n", "one.csv")
+    assert len(read_series(one, "h").frame) == 1
+
+
+def test_a_folder_is_no_input(tmp_path: Path) -> None:
+    """A folder with a file's name is told from an absent file."""
+    (tmp_path / "in.csv").mkdir()
+    with pytest.raises(FileProblemError, match="is a folder; expected a file"):
+        read_series(tmp_path / "in.csv", "D")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     """A table that cannot be written leaves what stood there, and nothing beside it."""
     path = written(tmp_path, "old", "out.parquet")
@@ -133,3 +169,5 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path
     (tmp_path / "out.csv").mkdir()
     with pytest.raises(FileProblemError, match="is a folder"):
         check_writable(tmp_path / "out.csv")
+    with pytest.raises(FileProblemError, match="cannot be written to"):
+        check_writable(Path("/proc/out.csv"))  # refuses root, too
