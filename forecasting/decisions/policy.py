@@ -76,6 +76,8 @@ class Policy:
     """Assumed where pressure was never measured: two calendar looks, one try, one confirmation."""
     cost_seconds: float = 0.02
     """Busy seconds a request, assumed where never measured."""
+    cost_least_requests: int = 200
+    """From so many real requests on their cost counts, below it the synthetic history's."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in self._rules() if not ok]
@@ -89,7 +91,8 @@ class Policy:
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio")  # fmt: skip
         not_negative = (
-            "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days"
+            "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
+            "cost_least_requests",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
         for name in shares:

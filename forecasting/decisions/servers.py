@@ -2,7 +2,8 @@
 
 Requests of a day = wishes first made for a service day `lead_days` later × requests per wish, spread over
 the day by the measured profile of its day type. All three are measured on recent weeks (synthetic
-history counts too, and its share is reported); the policy states what is assumed until then.
+history counts too, and its share is reported); the policy states what is assumed until then. The cost of
+a request comes from real requests as soon as there are enough of them, and its source is reported.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _OPEN_QUARTERS: Final = slice(32, 72)
 _LEAST_DAYS: Final = 7
 """Below a week of matched days nothing is concluded from them."""
 
+MEASURED: Final = "measured"
+SYNTHETIC: Final = "synthetic"
+ASSUMED: Final = "assumed"
+
 Shares = npt.NDArray[np.float64]
 
 
@@ -47,6 +52,10 @@ class PressureModel:
     measured_days: int
     synthetic_ratio: float
     """Share of the measured quarter-hours that is synthetic."""
+    cost_source: str
+    """What cost_seconds comes from: measured (real requests), synthetic (the overlay), assumed (policy)."""
+    cost_requests: int
+    """On how many requests it was measured."""
 
     def share(self, day_type: str, quarter: int) -> float:
         """The share of the day's requests in one local quarter-hour (0 to 95)."""
@@ -58,6 +67,8 @@ class PressureModel:
             "requests_per_wish": round(self.requests_per_wish, 4),
             "lead_days": self.lead_days,
             "cost_seconds": round(self.cost_seconds, 6),
+            "cost_source": self.cost_source,
+            "cost_requests": self.cost_requests,
             "measured_days": self.measured_days,
             "synthetic_ratio": round(self.synthetic_ratio, 4),
             "day_types": sorted(self.profiles),
@@ -118,15 +129,18 @@ def measure_pressure(quarters: pd.DataFrame, demand: Mapping[date, float], polic
             default_profile=assumed / assumed.sum(),
             measured_days=0,
             synthetic_ratio=0.0,
+            cost_source=ASSUMED,
+            cost_requests=0,
         )
     by_day: dict[date, float] = {}
     for day, count in zip(quarters["day"], quarters["requests"], strict=True):
         by_day[day] = by_day.get(day, 0.0) + float(count)
     ratio, lead_days = _match(by_day, demand, policy)
+    cost_seconds, cost_source, cost_requests = _cost(quarters, policy)
     return PressureModel(
         requests_per_wish=ratio,
         lead_days=lead_days,
-        cost_seconds=_cost(quarters, policy),
+        cost_seconds=cost_seconds,
         profiles={
             str(kind): _profile(rows)
             for kind, rows in quarters.groupby("day_type")
@@ -135,6 +149,8 @@ def measure_pressure(quarters: pd.DataFrame, demand: Mapping[date, float], polic
         default_profile=_profile(quarters),
         measured_days=len(by_day),
         synthetic_ratio=float(quarters["synthetic"].mean()),
+        cost_source=cost_source,
+        cost_requests=cost_requests,
     )
 
 
@@ -216,14 +232,23 @@ def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy:
     return (policy.requests_per_wish, 0) if best is None else (best[1], best[2])
 
 
-def _cost(quarters: pd.DataFrame, policy: Policy) -> float:
-    """Busy seconds a request: of live quarter-hours where there are any, else of synthetic ones."""
-    live = quarters[~quarters["synthetic"].astype(bool)]
-    for rows in (live, quarters):
-        requests, busy = float(rows["requests"].sum()), float(rows["busy_seconds"].sum())
-        if requests > 0 and busy > 0:
-            return busy / requests
-    return policy.cost_seconds
+def _cost(quarters: pd.DataFrame, policy: Policy) -> tuple[float, str, int]:
+    """(busy seconds a request, where from, on how many requests).
+
+    Measured on the quarter-hours without anything synthetic once these hold `cost_least_requests`
+    requests: a handful of real ones says less than the history. Synthetic and real ones never mix in one
+    figure, because the overlay's cost is an assumption too.
+    """
+    synthetic = quarters["synthetic"].astype(bool)
+    for rows, source, least in (
+        (quarters[~synthetic], MEASURED, policy.cost_least_requests),
+        (quarters[synthetic], SYNTHETIC, 1),
+        (quarters[~synthetic], MEASURED, 1),
+    ):
+        requests, busy = int(rows["requests"].sum()), float(rows["busy_seconds"].sum())
+        if requests >= least and busy > 0:
+            return busy / requests, source, requests
+    return policy.cost_seconds, ASSUMED, 0
 
 
 def _profile(rows: pd.DataFrame) -> Shares:

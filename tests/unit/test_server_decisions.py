@@ -82,6 +82,24 @@ def test_live_cost_counts_before_synthetic_cost() -> None:
     assert 0 < model.synthetic_ratio < 1
 
 
+def test_a_handful_of_live_requests_does_not_outweigh_the_history() -> None:
+    """Below `cost_least_requests` the synthetic cost stands; the record says which was taken, on how many."""
+    demand = demand_of()
+    history = pressure_rows(demand, synthetic=True)
+    live = pressure_rows({FIRST + timedelta(days=28): 100.0})  # 300 requests
+    live["busy_seconds"] = live["requests"] * 0.2
+    rows = pd.concat([history, live])
+    few = measure_pressure(rows, demand, Policy(cost_least_requests=301)).as_record()
+    enough = measure_pressure(rows, demand, Policy(cost_least_requests=300)).as_record()
+    assert (few["cost_seconds"], few["cost_source"]) == (pytest.approx(0.03), "synthetic")
+    assert (enough["cost_seconds"], enough["cost_source"]) == (pytest.approx(0.2), "measured")
+    assert (few["cost_requests"], enough["cost_requests"]) == (int(history["requests"].sum()), 300)
+    alone = measure_pressure(live, demand, Policy(cost_least_requests=301)).as_record()
+    assert (alone["cost_seconds"], alone["cost_source"]) == (pytest.approx(0.2), "measured")
+    none = measure_pressure(pressure_rows({}), {}, Policy(cost_seconds=0.1)).as_record()
+    assert (none["cost_seconds"], none["cost_source"], none["cost_requests"]) == (0.1, "assumed", 0)
+
+
 def quarters(count: int = 2) -> list[Quarter]:
     return [
         Quarter(NOON + timedelta(minutes=15 * n), date(2016, 7, 29), 40 + 20 * n, "workday")
