@@ -357,10 +357,15 @@ def _active_branches(engine: Engine) -> list[str]:
 
 
 def _horizon_end(period: date, policy: Policy) -> date:
-    """The last day to forecast: the end of the next calendar month, and no less than is planned."""
-    next_month = (period.replace(day=28) + timedelta(days=4)).replace(day=1)
-    month_end = (next_month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-    return max(month_end, period + timedelta(days=policy.plan_days))
+    """The last day to forecast: the end of the next calendar month, and of every week and month planned."""
+    planned = period + timedelta(days=policy.plan_days)
+    week_end = planned + timedelta(days=6 - planned.weekday())
+    return max(_month_end(_month_end(period) + timedelta(days=1)), week_end, _month_end(planned))
+
+
+def _month_end(day: date) -> date:
+    """The last day of the calendar month that contains the day."""
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 def _synthetic_ratio(known: pd.DataFrame) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import branches
+from booking_core.read.demand import displaced_in
 from booking_core.read.forecasts import ForecastRun, latest_run, sample_paths, series_choices
 from booking_core.read.quotas import live_bookings, quota_periods
 from forecasting import store
@@ -17,6 +18,7 @@ from forecasting.decisions.guardrails import Veto, stale
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import (
     BranchForecast,
+    DisplacedUnits,
     LimitState,
     QuotaProposal,
     RegionState,
@@ -71,8 +73,27 @@ def region_proposals(
             row["branch_id"]: None if pd.isna(row["staff_cap_units"]) else int(row["staff_cap_units"])
             for row in known.to_dict("records")
         },
+        displaced=_displaced(engine, region, day, limits),
     )
     return propose_quotas(state, policy)
+
+
+def _displaced(
+    engine: Engine, region: str, day: date, limits: list[LimitState]
+) -> dict[str, list[DisplacedUnits]]:
+    """Units that wishes for another branch or day hold on the days after `day` that the limits cover."""
+    last = max((limit.next_start for limit in limits), default=day) - timedelta(days=1)
+    rows = displaced_in(engine, since=day + timedelta(days=1), until=last, region=region)
+    found: dict[str, list[DisplacedUnits]] = {}
+    for row in rows.to_dict("records"):
+        moved = DisplacedUnits(
+            day=row["service_day"].date(),
+            wished_branch=row["wished_branch_id"],
+            wished_day=row["wished_day"].date(),
+            units=row["units"],
+        )
+        found.setdefault(row["branch_id"], []).append(moved)
+    return found
 
 
 def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[LimitState]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from booking_core import tables as t
+from booking_core.read.quotas import LIVE_STATUSES
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 
 _DAILY: Final = {"ds": DAY, "y": "float64", "synthetic_ratio": "float64"}
@@ -117,6 +118,39 @@ def unmet_by_day(engine: Engine, *, since: date, until: date, region: str | None
     )
     dtypes = {"service_day": DAY, "branch_id": "str", "region_id": "str", "demand_units": "int64"}
     return frame(engine, statement, dtypes | dict.fromkeys(counted, "int64"))
+
+
+def displaced_in(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
+    """Units in use by wishes first made for another branch or day, by where and when they are booked.
+
+    [service_day, branch_id, wished_day, wished_branch_id, units]; service days since..until, both
+    included; region: of the branch booked at. A booking that was cancelled or ran out uses nothing.
+    """
+    b, w = t.bookings.c, t.wish_episodes.c
+    keys = (b.service_day, b.branch_id, w.wished_day, w.branch_id.label("wished_branch_id"))
+    statement = (
+        select(*keys, func.sum(b.units).label("units"))
+        .join(t.wish_episodes, w.booking_ref == b.booking_ref)
+        .where(
+            w.outcome == "displaced",
+            b.service_day.between(since, until),
+            b.status.in_(LIVE_STATUSES),
+            *in_region(b.region_id, region),
+        )
+        .group_by(b.service_day, b.branch_id, w.wished_day, w.branch_id)
+        .order_by(b.service_day, b.branch_id, w.wished_day, w.branch_id)
+    )
+    return frame(
+        engine,
+        statement,
+        {
+            "service_day": DAY,
+            "branch_id": "str",
+            "wished_day": DAY,
+            "wished_branch_id": "str",
+            "units": "int64",
+        },
+    )
 
 
 def wishes_of_day(engine: Engine, day: date, region: str | None = None) -> pd.DataFrame:

@@ -1,14 +1,16 @@
 """Quota proposals: what the forecast asks for, before any guardrail.
 
-Day quotas are the service-level quantile of demand. A week's or month's limit is what is already used
-on the days up to the period, plus the quantile of the summed sample paths over the days that remain:
-never a sum of quantiles. Region limits likewise, summed over its branches too. A level without a limit
-stays without one: a forecast never invents a restriction.
+A limit is the service-level quantile of its own demand, plus the units that wishes from elsewhere hold
+already: whoever was displaced from a full day fills another one, whose own customers must not be refused
+for it. A week's or month's limit is what is used on the days up to the period, plus those displaced units,
+plus the quantile of the summed sample paths over the days that remain: never a sum of quantiles. Region
+limits likewise, summed over its branches too. A level without a limit stays without one: a forecast never
+invents a restriction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, Self
@@ -56,6 +58,17 @@ class BranchForecast:
 
 
 @dataclass(frozen=True, slots=True)
+class DisplacedUnits:
+    """Units in use on a day by wishes that were first for another branch or day."""
+
+    day: date
+    """The service day they are booked on."""
+    wished_branch: str
+    wished_day: date
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegionState:
     """What is known of one region when its quotas are planned."""
 
@@ -69,6 +82,8 @@ class RegionState:
     """Units in use by branch and service day, for the days up to the period."""
     staff_caps: Mapping[str, int | None]
     """Units a day by branch; None = unknown."""
+    displaced: Mapping[str, Sequence[DisplacedUnits]] = field(default_factory=dict)
+    """By the branch they are booked at, for the days after the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +153,16 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
         total = None
     elif total is None:
         keep_reason, keep_condition = "short", "no usable forecast of all its days"
-    inputs: dict[str, Any] = {"used_before_units": used_before, "days": days, "branches": len(members)}
+    displaced = _displaced_units(state.displaced, members, remaining, limit.next_start)
+    inputs: dict[str, Any] = {
+        "used_before_units": used_before,
+        "displaced_units": displaced,
+        "days": days,
+        "branches": len(members),
+    }
     proposed = None
     if total is not None:
-        proposed = used_before + float(np.quantile(total, policy.service_level))
+        proposed = used_before + displaced + float(np.quantile(total, policy.service_level))
         inputs |= {"mean_units": round(float(total.mean()), 3), "paths": int(total.shape[0])}
     return QuotaProposal(
         scope_kind=limit.scope_kind,
@@ -157,6 +178,21 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
         keep_reason=keep_reason,
         keep_condition=keep_condition,
         inputs=inputs,
+    )
+
+
+def _displaced_units(
+    displaced: Mapping[str, Sequence[DisplacedUnits]], members: Collection[str], first: date, until: date
+) -> int:
+    """Units in use at the branches on the days first..until-1 by wishes that their demand does not count.
+
+    A wish that only moved among these branches and days is part of the demand that is forecast for them.
+    """
+    return sum(
+        row.units
+        for branch in members
+        for row in displaced.get(branch, ())
+        if first <= row.day < until and not (row.wished_branch in members and first <= row.wished_day < until)
     )
 
 

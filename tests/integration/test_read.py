@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from booking_core import tables as t
-from booking_core.database import make_engine
+from booking_core.database import make_engine, write_transaction
 from booking_core.read import bank as read_bank
 from booking_core.read import demand, failures, forecasts, plans, pressure, quotas, scores, servers
 from tests.support.bank import Bank
 from tests.support.recorded import DAY, NOON, attempt, filled, put, run_row, two_regions, wish
+from tests.support.wishes import book, core_on
 
 
 def every_frame(engine: Engine, region: str | None = None) -> dict[str, pd.DataFrame]:
@@ -96,6 +97,34 @@ def test_outcomes_of_wishes_add_up_to_demand(bank: Bank) -> None:
     frame = demand.unmet_by_day(bank.engine, since=DAY, until=DAY + timedelta(days=1))
     parts = frame[["booked_units", "displaced_units", "unmet_units", "open_units"]]
     assert parts.sum(axis=1).tolist() == frame["demand_units"].tolist() == [4, 1]
+
+
+def test_displaced_units_stand_where_they_are_booked(bank: Bank) -> None:
+    """Live bookings of wishes for another day or branch, by booked and wished place; typed when empty."""
+    two_regions(bank)
+    core, day = core_on(bank.engine), bank.today + timedelta(days=2)
+    later = day + timedelta(days=1)
+    span: Any = {"since": day, "until": later}
+    empty = demand.displaced_in(bank.engine, **span)
+    full = bank.add_slot(day=day, capacity=0)
+    tomorrow = bank.add_slot(day=later)
+    elsewhere = bank.add_slot("b2", day, region_id="south")
+    for loan, slot in (("L1", tomorrow), ("L2", tomorrow), ("L3", elsewhere), ("L4", tomorrow)):
+        book(core, loan, full)
+        book(core, loan, slot)
+    book(core, "L5", tomorrow)  # as wished
+    with write_transaction(bank.engine) as connection:
+        b = t.bookings
+        connection.execute(update(b).where(b.c.loan_ref == "L4").values(status="cancelled"))
+    found = demand.displaced_in(bank.engine, **span)
+    assert [(r.service_day.date(), r.branch_id, r.wished_day.date(), r.wished_branch_id, r.units)
+            for r in found.itertuples()] == [
+        (day, "b2", day, "b1", 1),
+        (later, "b1", day, "b1", 2),
+    ]  # fmt: skip
+    assert demand.displaced_in(bank.engine, **span, region="south")["branch_id"].tolist() == ["b2"]
+    assert demand.displaced_in(bank.engine, since=day, until=day)["units"].tolist() == [1]
+    assert empty.dtypes.to_dict() == found.dtypes.to_dict()
 
 
 def test_attempts_are_the_held_and_the_refused(bank: Bank) -> None:

@@ -49,6 +49,16 @@ def test_a_limit_steps_up_no_further_than_allowed(
 
 
 @given(proposals, inputs, policies)
+def test_only_the_step_upward_and_the_staff_go_below_a_proposal(
+    proposed: float, state: LimitInputs, policy: Policy
+) -> None:
+    """A limit lies below what the forecast asks for only where one of these two is named."""
+    guarded, bound = guard_limit(proposed, state, policy)
+    if not {Guardrail.MAX_STEP_UP, Guardrail.STAFF_CAP} & set(bound):
+        assert guarded.value >= proposed - 1e-6
+
+
+@given(proposals, inputs, policies)
 def test_guarding_twice_changes_nothing(proposed: float, state: LimitInputs, policy: Policy) -> None:
     """A guarded limit passes the same guardrails as it is."""
     once = guard_limit(proposed, state, policy)[0].value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -13,6 +14,7 @@ from forecasting.decisions.plan import quota_plan
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import (
     BranchForecast,
+    DisplacedUnits,
     LimitState,
     QuotaProposal,
     RegionState,
@@ -73,6 +75,61 @@ def test_a_week_is_used_units_plus_the_quantile_of_summed_paths() -> None:
     assert proposal.proposed == pytest.approx(18 + np.quantile(made.paths.values[:, :3].sum(axis=1), 0.9))
     summed_quantiles = np.quantile(made.paths.values[:, :3], 0.9, axis=0).sum()
     assert proposal.proposed < 18 + summed_quantiles
+
+
+def moved(day: date, wished_branch: str, wished_day: date, units: int) -> DisplacedUnits:
+    return DisplacedUnits(day, wished_branch, wished_day, units)
+
+
+SATURDAY, SUNDAY = FRIDAY + timedelta(days=1), FRIDAY + timedelta(days=2)
+
+
+def test_who_was_displaced_into_a_day_is_planned_beside_its_own_customers() -> None:
+    """A day's proposal is the units held by wishes from elsewhere plus the quantile of its own demand."""
+    made = noisy(9)
+    displaced = {"a": [moved(FRIDAY, "a", THURSDAY, 12), moved(FRIDAY, "b", FRIDAY, 3)]}
+    own = float(np.quantile(made.paths.values[:, 0], 0.9))
+    proposal = only(propose_quotas(state([day_limit()], {"a": made}, displaced=displaced), Policy()))
+    assert proposal.proposed == pytest.approx(15 + own)
+    assert proposal.inputs["displaced_units"] == 15
+    alone = only(propose_quotas(state([day_limit()], {"a": made}), Policy()))
+    assert (alone.proposed, alone.inputs["displaced_units"]) == (pytest.approx(own), 0)
+
+
+def test_a_wish_that_moved_within_a_period_is_counted_once() -> None:
+    """A week or region holds only wishes from outside it apart: the others are in its own demand."""
+    made = {"a": noisy(10), "b": noisy(11)}
+    displaced = {
+        "a": [
+            moved(SATURDAY, "a", FRIDAY, 4),  # within the week that remains
+            moved(SATURDAY, "a", THURSDAY, 5),  # its day lies before the planned ones
+            moved(SATURDAY, "b", SATURDAY, 6),  # another branch, the same region
+            moved(MONDAY + timedelta(days=7), "a", THURSDAY, 7),  # another week
+        ]
+    }
+    limits = [
+        day_limit(SATURDAY),
+        LimitState("branch", "a", "week", MONDAY, 100, 0),
+        LimitState("region", "north", "day", SATURDAY, 100, 0),
+        LimitState("region", "north", "week", MONDAY, 100, 0),
+    ]
+    proposals = propose_quotas(state(limits, made, displaced=displaced), Policy())
+    assert [p.inputs["displaced_units"] for p in proposals] == [15, 11, 9, 5]
+
+
+def test_the_last_days_of_a_month_are_never_short_of_the_months_limit() -> None:
+    """A month's limit may fall before its end, not below use and the quantile of what is still to come."""
+    made = noisy(12)
+    used = {("a", date(2016, 7, 5)): 31, ("a", THURSDAY): 17}
+    limits = [LimitState("branch", "a", "month", date(2016, 7, 1), 8374, 60)]
+    found = state(limits, {"a": made}, used=used, displaced={"a": [moved(SUNDAY, "b", FRIDAY, 9)]})
+    item = plan(propose_quotas(found, Policy()))["items"][0]
+    still_to_come = np.quantile(made.paths.values[:, :3].sum(axis=1), 0.9)
+    assert item["new_limit"] == 4187  # as far down as one step may go
+    wide = Policy(max_step_down_ratio=0.001)
+    steep = plan(propose_quotas(found, wide), policy=wide)["items"][0]
+    assert steep["new_limit"] == math.ceil(31 + 17 + 9 + still_to_come)
+    assert steep["guardrail"] is None
 
 
 def test_opposite_branches_need_less_together_than_apart() -> None:
