@@ -38,7 +38,7 @@ def language_of(accept_language: str | None) -> str:
     best, weight = "en", 0.0
     for part in (accept_language or "").split(","):
         tag, _, parameters = part.strip().partition(";")
-        quality = parameters.strip().removeprefix("q=") or "1"
+        quality = parameters.partition(";")[0].strip().lower().removeprefix("q=") or "1"
         try:
             value = float(quality)
         except ValueError:

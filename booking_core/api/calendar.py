@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from booking_core.api.access import Anyone, TheCore
-from booking_core.api.forms import REF
+from booking_core.api.forms import NO_NUL, REF
 from booking_core.api.responses import ProblemError, granted, not_found
 from booking_core.domain import FieldError
 from booking_core.service import calendar as service
@@ -26,7 +26,7 @@ Reference = Annotated[str, Query(pattern=REF, max_length=64)]
 def get_branches(
     core: TheCore,
     asking: Anyone,
-    cursor: Annotated[str, Query(max_length=64, pattern=r"^[^\x00]*$")] = "",
+    cursor: Annotated[str, Query(max_length=64, pattern=NO_NUL)] = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, Any]:
     """Active branches by id."""

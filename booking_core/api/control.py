@@ -49,10 +49,13 @@ def get_clock(core: TheCore, asking: Anyone) -> dict[str, Any]:  # noqa: ARG001 
 def put_clock(core: TheCore, asking: Operators, form: ClockForm) -> JSONResponse:
     """Move business time forward (a demo does; production stays at 0)."""
     try:
-        carry_out(core, asking, lambda c, command: service.move_clock(c, form.offset_seconds, command))
+        moved = carry_out(
+            core, asking, lambda c, command: service.move_clock(c, form.offset_seconds, command)
+        )
     except ValueError as fault:
         text = "须为 900 的倍数，且业务时间只能前移"
         raise invalid(FieldError("/offset_seconds", str(fault), text)) from fault
+    granted(moved)
     return JSONResponse(service.read_clock(core))
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from booking_core.domain import FieldError, Refused, Wish
 from booking_core.messages import field_fault_zh
@@ -17,12 +17,17 @@ from booking_core.service.changes import Settlement
 from metrics.contract import Channel, Reason
 
 BODY_BYTES: Final = 65_536
+CENT: Final = Decimal("0.01")
 REF: Final = r"^[A-Za-z0-9._:@-]+$"
 """Characters of a loan, slot, branch or booking reference."""
+NO_NUL: Final = r"^[^\x00]*$"
+"""What a database takes as text."""
 
 Ref = Annotated[str, Field(min_length=1, max_length=96, pattern=REF)]
 LoanRef = Annotated[str, Field(min_length=1, max_length=64, pattern=REF)]
-Amount = Annotated[Decimal, Field(gt=0, max_digits=14, decimal_places=2)]
+Amount = Annotated[
+    Decimal, Field(gt=0, max_digits=14, decimal_places=2), AfterValidator(lambda a: a.quantize(CENT))
+]
 Option = Literal["shorten_term", "reduce_instalment", "full"]
 Contact = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
@@ -89,7 +94,7 @@ def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
     if len(raw) > BODY_BYTES:
         return _refuse(f"body above {BODY_BYTES} bytes", f"请求体超过 {BODY_BYTES} 字节"), Told()
     try:
-        data = json.loads(raw, parse_float=Decimal, parse_constant=_no_constant)
+        data = json.loads(raw, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once_each)
     except json.JSONDecodeError as fault:
         at = f"line {fault.lineno}, column {fault.colno}"
         text_zh = f"第 {fault.lineno} 行第 {fault.colno} 列不是有效的 JSON"
@@ -109,16 +114,23 @@ def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
 def field_errors(faults: Sequence[Mapping[str, Any]]) -> Refused:
     """Pydantic's errors as one refusal: missing_field if all that is wrong is missing fields.
 
-    `loc` begins with body, query, path or header; a body field is told as JSON pointer, others as query:name.
+    `loc` begins with body, query, path or header; a body field is told as JSON pointer, others as query:name;
+    what is wrong with the body as a whole has the pointer "".
     """
     errors = []
     for fault in faults:
-        loc = [str(part) for part in fault["loc"]]
-        pointer = ("/" if loc[0] == "body" else f"{loc[0]}:") + "/".join(loc[1:])
-        errors.append(FieldError(pointer, fault["msg"], field_fault_zh(fault["type"], fault["msg"])))
+        where, *loc = fault["loc"]
+        message = fault["msg"]
+        if where == "body" and fault["type"] == "json_invalid":
+            message = f"malformed JSON at character {loc.pop()}: {fault['ctx']['error']}"
+        elif where == "body" and not loc:
+            message = f"expected one JSON object, sent as application/json ({message})"
+        parts = [str(part).replace("~", "~0").replace("/", "~1") for part in loc]
+        pointer = "".join(f"/{part}" for part in parts) if where == "body" else f"{where}:{'/'.join(parts)}"
+        errors.append(FieldError(pointer, message, field_fault_zh(fault["type"], message)))
     only_missing = all(fault["type"] == "missing" for fault in faults)
     reason = Reason.MISSING_FIELD if only_missing else Reason.INVALID_FIELD
-    fields = ", ".join(dict.fromkeys(e.pointer for e in errors))
+    fields = ", ".join(dict.fromkeys(e.pointer or "the body" for e in errors))
     return Refused(reason, errors=tuple(errors), context={"fields": fields})
 
 
@@ -137,6 +149,15 @@ def _told(data: dict[str, Any]) -> Told:
 def _refuse(message_en: str, message_zh: str) -> Refused:
     error = FieldError("", message_en, message_zh)
     return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "the body"})
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, no name of which may stand twice: which of the two was meant is not ours to guess."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in dict(pairs[:n]))
+        raise ValueError(f"{twice[:64]!r} stands twice in one object")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

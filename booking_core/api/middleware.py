@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking_core.api.access import ATTEMPT_PATH
@@ -16,6 +17,9 @@ from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_of, trace_id_var
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
+
+BODY_BYTES: Final = 16 * 1024 * 1024
+"""The greatest body that is read at all; a plan of 20,000 items fits."""
 
 log = logging.getLogger("booking_core.access")
 
@@ -57,7 +61,7 @@ class Surroundings:
             if counted and self._in_flight > self._shed_above:
                 await self._tell(None, scope, receive, watched, headers)
             else:
-                await self._app(scope, receive, watched)
+                await self._app(scope, _bounded(receive), watched)
         except Exception as fault:
             if answered:
                 log.exception("fault after the answer began")
@@ -89,3 +93,18 @@ class Surroundings:
         level = logging.INFO if route not in UNCOUNTED_PATHS else logging.DEBUG
         extra = {"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
         log.log(level, "%s %s %s", method, route, status, extra=extra)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """The request's messages, up to the greatest body; beyond it HTTP 413 is raised."""
+    unread = BODY_BYTES
+
+    async def bounded() -> Message:
+        nonlocal unread
+        message = await receive()
+        unread -= len(message.get("body", b""))
+        if unread < 0:
+            raise HTTPException(413, f"expected a body of at most {BODY_BYTES} bytes")
+        return message
+
+    return bounded

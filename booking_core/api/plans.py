@@ -7,22 +7,26 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection, Row
 
 from booking_core.api.access import Operators, Planners, Readers, TheCore
+from booking_core.api.forms import NO_NUL
 from booking_core.api.responses import granted, invalid
 from booking_core.domain import FieldError
 from booking_core.service import plans as service
 from booking_core.service.bookings import Asking
 from booking_core.service.commands import Command, OutsideClaim, carry_out, command_of
 from booking_core.service.core import Core
-from booking_core.service.plan_drafts import PlanDraft
+from booking_core.service.plan_drafts import PlanDraft, storable
 from booking_core.service.plans import PlanAnswer, StoredPlan
 from booking_core.store.plans import plan_page
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
+
+Named = Annotated[str, Query(max_length=64, pattern=NO_NUL)]
+PlanId = Annotated[str, Path(max_length=64, pattern=NO_NUL)]
 
 _TIMES: Final = ("created", "decided", "applied")
 _PLAN_HIDDEN: Final = {"fingerprint", "region_id", *(f"{name}_utc" for name in _TIMES)}
@@ -42,8 +46,8 @@ def list_plans(
     core: TheCore,
     asking: Readers,
     kind: Literal["quota", "server"] | None = None,
-    region: str | None = None,
-    status: str | None = None,
+    region: Named | None = None,
+    status: Named | None = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JSONResponse:
@@ -60,32 +64,32 @@ def list_plans(
 
 
 @router.get("/{plan_id}")
-def get_plan(core: TheCore, asking: Readers, plan_id: str) -> JSONResponse:
+def get_plan(core: TheCore, asking: Readers, plan_id: PlanId) -> JSONResponse:
     """The plan with its items."""
     with core.engine.connect() as connection:
         return _answer(granted(service.get_plan(connection, plan_id, command_of(core, asking))))
 
 
 @router.post("/{plan_id}/approve")
-def approve_plan(core: TheCore, asking: Operators, plan_id: str) -> JSONResponse:
+def approve_plan(core: TheCore, asking: Operators, plan_id: PlanId) -> JSONResponse:
     """Let a pending plan be applied."""
     return _carry_out(core, asking, service.approve_plan, plan_id)
 
 
 @router.post("/{plan_id}/reject")
-def reject_plan(core: TheCore, asking: Operators, plan_id: str) -> JSONResponse:
+def reject_plan(core: TheCore, asking: Operators, plan_id: PlanId) -> JSONResponse:
     """Never apply this plan."""
     return _carry_out(core, asking, service.reject_plan, plan_id)
 
 
 @router.post("/{plan_id}/apply")
-def apply_plan(core: TheCore, asking: Planners, plan_id: str) -> JSONResponse:
+def apply_plan(core: TheCore, asking: Planners, plan_id: PlanId) -> JSONResponse:
     """Put the plan in force; a repetition changes nothing."""
     return _carry_out(core, asking, service.apply_plan, plan_id)
 
 
 @router.post("/{plan_id}/rollback")
-def rollback_plan(core: TheCore, asking: Planners, plan_id: str) -> JSONResponse:
+def rollback_plan(core: TheCore, asking: Planners, plan_id: PlanId) -> JSONResponse:
     """Take the plan back: the limits that it replaced stand again."""
     return _carry_out(core, asking, service.rollback_plan, plan_id)
 
@@ -125,7 +129,7 @@ def _cursor(row: Row[Any]) -> str:
 def _position(cursor: str) -> tuple[datetime, str]:
     try:
         created, _, plan_id = urlsafe_b64decode(cursor.encode()).decode().partition("|")
-        return datetime.fromisoformat(f"{created}+00:00"), plan_id
+        return datetime.fromisoformat(f"{created}+00:00"), storable(plan_id)
     except ValueError as fault:
         text = "not a cursor of this list; leave it out to begin"
         raise invalid(FieldError("query:cursor", text, "无效的 cursor")) from fault

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from booking_core.api.access import Operators, Readers, TheCore
+from booking_core.api.forms import NO_NUL
 from booking_core.api.responses import granted
 from booking_core.service import quotas as service
 from booking_core.service.commands import carry_out
@@ -34,7 +35,7 @@ def list_quotas(
     core: TheCore,
     asking: Readers,
     scope_kind: ScopeKind | None = None,
-    scope_id: str | None = None,
+    scope_id: Annotated[str, Query(max_length=64, pattern=NO_NUL)] | None = None,
     first: Annotated[date | None, Query(alias="from")] = None,
     last: Annotated[date | None, Query(alias="to")] = None,
 ) -> JSONResponse:

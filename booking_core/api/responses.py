@@ -105,7 +105,9 @@ async def told(request: Request, fault: Exception) -> JSONResponse:
             problem_found = ProblemError(Reason.INVALID_FIELD, status, context=context, errors=[error])
         case _:
             raise fault
-    return _answer(problem_found, request.headers.get("accept-language"))
+    answer = _answer(problem_found, request.headers.get("accept-language"))
+    answer.headers.update(getattr(fault, "headers", None) or {})  # a 405 names the methods in Allow
+    return answer
 
 
 def _reason_of(fault: Exception) -> Reason:
@@ -127,9 +129,10 @@ def _reason_of(fault: Exception) -> Reason:
 def _answer(found: ProblemError, accept_language: str | None) -> JSONResponse:
     language = language_of(accept_language)
     body = problem(found.reason, language=language, trace_id=trace_id_var.get(), **found.told)
+    body["status"] = status = found.status or body["status"]
     headers = {"Content-Language": language}
     if body["retry_after"] is not None:
         headers["Retry-After"] = str(body["retry_after"])
     if found.reason is Reason.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, found.status or body["status"], headers, MEDIA_TYPE)
+    return JSONResponse(body, status, headers, MEDIA_TYPE)

@@ -41,7 +41,7 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
 
     With a loan whose whole range is full, the look counts as a wish for the first open day.
     """
-    last = min(asked.last, asked.first + timedelta(days=PAGE_DAYS - 1))
+    last = asked.first + min(asked.last - asked.first, timedelta(days=PAGE_DAYS - 1))
     holder = asking.caller.holder
     with core.engine.connect() as connection:
         region = slots.region_of(connection, asked.branch_id)

@@ -37,12 +37,15 @@ def read_clock(core: Core) -> dict[str, Any]:
     }
 
 
-def move_clock(connection: Connection, offset_seconds: int, command: Command) -> None:
-    """Move business time to this offset from wall time.
+def move_clock(connection: Connection, offset_seconds: int, command: Command) -> int | OutsideClaim:
+    """The offset of business time from wall time as it now stands.
 
     Raises ValueError for an offset that is no multiple of 15 minutes or moves business time back.
     """
+    if not command.caller.may_see(BANK_SCOPE_ID):
+        return OutsideClaim(BANK_SCOPE_ID)
     key = "business_offset_seconds"
     before = load_settings(connection).business_offset_seconds
     save_settings(connection, {key: offset_seconds}, command.now)
     record_audit(connection, command, "clock.put", key, before, offset_seconds)
+    return offset_seconds

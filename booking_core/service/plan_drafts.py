@@ -4,17 +4,64 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from booking_core.domain import period_start
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 QUARTER_HOUR = timedelta(minutes=15)
 
+NESTED: Final = 16
+"""How deep a plan's free JSON may nest."""
+
+
+def storable(value: Any, depth: int = 0) -> Any:
+    """The value, if every database keeps it and every answer can tell it.
+
+    Raises ValueError for NaN and infinities, NUL characters and half surrogates, and too deep nesting.
+    """
+    match value:
+        case str() if "\x00" in value or (
+            not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)
+        ):
+            raise ValueError("text without NUL characters and half surrogates is expected")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"a finite number is expected, got {value}")
+        case dict() | list() if depth >= NESTED:
+            raise ValueError(f"nesting of at most {NESTED} levels is expected")
+        case dict():
+            for name, part in value.items():
+                storable(name, depth)
+                storable(part, depth + 1)
+        case list():
+            for part in value:
+                storable(part, depth + 1)
+    return value
+
+
 Units = Annotated[StrictInt, Field(ge=0, le=1_000_000)]
+Text = Annotated[str, AfterValidator(storable)]
+Json = Annotated[dict[str, Any], AfterValidator(storable)]
+Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
+Moment = Annotated[
+    AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))
+]
+"""Days and times whose neighbours the calendar still has."""
 
 
 class PlanItemDraft(BaseModel):
@@ -26,16 +73,16 @@ class PlanItemDraft(BaseModel):
     scope_id: Annotated[str, Field(min_length=1, max_length=64)]
     channel: Channel | Literal["*"] = ALL_CHANNELS
     period_kind: Literal["day", "week", "month", "quarter_hour"]
-    period_start: date | None = None
-    starts: AwareDatetime | None = None
+    period_start: Day | None = None
+    starts: Moment | None = None
     old_limit: Units | None = None
-    proposed: float | None = None
+    proposed: FiniteFloat | None = None
     new_limit: Units | None = None
     """None keeps the limit as it is."""
     quantile: Annotated[float, Field(ge=0, le=1)] | None = None
-    guardrail: Annotated[str, Field(max_length=32)] | None = None
-    condition: str | None = None
-    inputs: dict[str, Any] = {}
+    guardrail: Annotated[Text, Field(max_length=32)] | None = None
+    condition: Text | None = None
+    inputs: Json = {}
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -77,24 +124,25 @@ class PlanDraft(BaseModel):
     period: str
     """quota: the ISO day; server: the business time of the quarter-hour, kept in UTC."""
     in_band: bool
-    verdict: Annotated[str, Field(max_length=32)] | None = None
+    verdict: Annotated[Text, Field(max_length=32)] | None = None
     model: Literal["champion", "weeks8", "keep"]
-    forecast_run_id: Annotated[str, Field(max_length=64)] | None = None
-    policy: dict[str, Any]
-    inputs: dict[str, Any]
+    forecast_run_id: Annotated[Text, Field(max_length=64)] | None = None
+    policy: Json
+    inputs: Json
     items: Annotated[list[PlanItemDraft], Field(max_length=20_000)]
 
-    @model_validator(mode="before")
+    @field_validator("period")
     @classmethod
-    def _normal_period(cls, body: Any) -> Any:
-        if isinstance(body, dict) and isinstance(body.get("period"), str):
-            if body.get("kind") == "server":
-                moment = datetime.fromisoformat(body["period"])
-                if moment.tzinfo is None:
-                    raise ValueError("the period of a server plan needs a UTC offset")
-                return {**body, "period": moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-            return {**body, "period": date.fromisoformat(body["period"]).isoformat()}
-        return body
+    def _normal_period(cls, period: str, info: ValidationInfo) -> str:
+        if info.data.get("kind") != "server":
+            return date.fromisoformat(period).isoformat()
+        moment = datetime.fromisoformat(period)
+        if moment.tzinfo is None:
+            raise ValueError("the period of a server plan needs a UTC offset")
+        try:
+            return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        except OverflowError as fault:
+            raise ValueError(f"{period} is no time that UTC has") from fault
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

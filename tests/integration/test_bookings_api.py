@@ -285,6 +285,7 @@ def test_business_time_moves_forward_only_and_by_an_operator(api: Api) -> None:
         return api.client.put("/v1/clock", json={"offset_seconds": seconds}, headers=headers)
 
     assert put(900, {}).json()["reason"] == "forbidden"
+    assert put(900, api.issue("operator", region="north")).json()["reason"] == "forbidden"
     assert put(900, operator).json()["offset_seconds"] == 900
     for wrong in (0, 901, 10**11):
         assert put(wrong, operator).json()["reason"] == "invalid_field"

@@ -38,6 +38,8 @@ def post(api: Api, raw: bytes | str, **headers: str) -> Any:
         ("[1]", "", "expected one JSON object, got list"),
         ("{" + " " * 70_000 + "}", "", "65536 bytes"),
         ("[" * 60_000, "", "malformed JSON"),
+        ('{"loan": "L1", "slot": "S", "channel": "app", "loan": "L2"}', "", "'loan' stands twice"),
+        ('{"loan": "L1", "slot": "S", "channel": "app", "a/b~c": 1}', "/a~1b~0c", "not permitted"),
         ('{"loan": "L1", "slot": "S", "channel": "fax"}', "/channel", "app"),
         ('{"loan": "L1", "slot": "S", "channel": "app", "extra": 1}', "/extra", "not permitted"),
         ('{"loan": 5, "slot": "S", "channel": "app"}', "/loan", "string"),
@@ -99,6 +101,7 @@ def test_an_unfit_try_for_a_known_loan_and_slot_is_a_wish(api: Api) -> None:
         "/v1/slots?branch=b1&from=yesterday&to=2026-01-01",
         "/v1/slots?branch=b1&from=2026-02-01&to=2026-01-01",
         "/v1/slots?branch=b1&from=2026-02-01&to=2036-01-01",
+        "/v1/branches?cursor=%00",
         "/v1/slots?branch=%00&from=2026-02-01&to=2026-02-01",
         "/v1/branches?limit=0",
         "/v1/loans/a%00b",
@@ -122,12 +125,14 @@ def test_unfit_parameters_are_problems(api: Api, path: str) -> None:
         ("DELETE", "/v1/bookings/B0", 404),
         ("GET", "/v1/slots?branch=b9&from=2026-02-01&to=2026-02-01", 404),
         ("GET", "/v1/loans/L9", 404),
+        ("GET", "/v1/%ff", 404),
     ],
 )
 def test_what_is_not_there_is_a_problem(api: Api, method: str, path: str, status: int) -> None:
     """Unknown paths, methods and things are problems with a trace id."""
     answer = api.client.request(method, path)
-    assert answer.status_code == status
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers.get("allow") == ("GET" if status == 405 else None)
     assert answer.json()["trace_id"] == answer.headers["x-trace-id"]
 
 
@@ -197,6 +202,20 @@ def test_refusals_speak_the_callers_language(api: Api) -> None:
         assert answer.headers["content-language"] == language
         slot = api.bank.add_slot(at="10:00" if language == "zh" else "11:00")
         assert api.book("L9", slot, headers={"Accept-Language": accept}).json()["title"] == title
+
+
+def test_the_calendar_ends_with_the_calendar(api: Api) -> None:
+    """The last days that a date can name are asked for like any others."""
+    answer = api.client.get("/v1/slots?branch=b1&from=9999-12-20&to=9999-12-31")
+    assert (answer.status_code, answer.json()) == (200, {"slots": [], "next_cursor": None})
+
+
+def test_amounts_are_told_as_money(api: Api) -> None:
+    """However an amount was written, it is told in plain digits with two decimals, now and later."""
+    slot = api.bank.add_slot()
+    told = api.book("L1", slot, amount="1e3", option="full").json()["booking"]
+    assert told["amount"] == "1000.00"
+    assert api.client.get(f"/v1/bookings/{told['ref']}").json()["booking"]["amount"] == "1000.00"
 
 
 def test_a_trace_is_carried_on(api: Api) -> None:

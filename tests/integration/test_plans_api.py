@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -207,22 +208,120 @@ def test_operators_set_standing_limits(api: Api) -> None:
     assert api.ask("GET", "/v1/quotas").json()["quotas"][0]["limit_units"] == 7
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """An object within an object, so many levels deep."""
+    body: dict[str, Any] = {}
+    for _ in range(levels):
+        body = {"a": body}
+    return body
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
         (plan(kind="lunch"), "/kind"),
         (plan(items=[{**plan()["items"][0], "scope_id": "b9"}]), "/items/0/scope_id"),
         (plan(items=[{**plan()["items"][0], "period_start": "9 March"}]), "/items/0/period_start"),
-        (plan(period="someday"), "/"),
-        ([1, 2], "/"),
+        (plan(period="someday"), "/period"),
+        (plan(kind="server", region="bank", period="0001-01-01T00:00:00+23:00", items=[]), "/period"),
+        ([1, 2], ""),
+        (plan(policy={"a": float("nan")}), "/policy"),
+        (plan(policy={"a": "\ud800"}), "/policy"),
+        (plan(inputs={"\0": 1}), "/inputs"),
+        (plan(inputs=nested(500)), "/inputs"),
+        (plan(verdict="\0"), "/verdict"),
+        (plan(forecast_run_id="\0"), "/forecast_run_id"),
+        (plan(items=[{**plan()["items"][0], "proposed": float("inf")}]), "/items/0/proposed"),
+        (plan(items=[{**plan()["items"][0], "condition": "\0"}]), "/items/0/condition"),
+        (plan(items=[{**plan()["items"][0], "inputs": {"a": [float("inf")]}}]), "/items/0/inputs"),
+        (plan(items=[{**plan()["items"][0], "period_start": "9999-12-31"}]), "/items/0/period_start"),
+        (plan(**{"a/b~c": 1}), "/a~1b~0c"),
     ],
 )
 def test_malformed_plans_name_their_field(api: Api, body: Any, pointer: str) -> None:
     """A plan that does not fit is a problem with a pointer, and nothing is stored."""
-    answer = api.ask("POST", "/v1/plans", body, scope="planner")
+    json_type = {"Content-Type": "application/json"}
+    answer = api.ask("POST", "/v1/plans", scope="planner", content=json.dumps(body), headers=json_type)
     assert (answer.status_code, answer.json()["reason"]) == (400, "invalid_field")
     assert answer.json()["errors"][0]["pointer"] == pointer
     assert api.ask("GET", "/v1/plans").json()["plans"] == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "says"),
+    [
+        ('{"limit_units": 5', "application/json", "malformed JSON at character 17"),
+        ('{"limit_units": 5}', "text/plain", "sent as application/json"),
+        ("", "application/json", "sent as application/json"),
+    ],
+)
+def test_an_unfit_body_is_told_as_a_whole(api: Api, raw: str, content_type: str, says: str) -> None:
+    """What is wrong with the body as a whole has the empty pointer and says what was expected."""
+    headers = {"Content-Type": content_type}
+    answer = api.ask("PUT", "/v1/quotas/branch:b1:*:day", content=raw, headers=headers)
+    [error] = answer.json()["errors"]
+    assert (answer.status_code, error["pointer"]) == (400, "")
+    assert says in error["message"]
+    assert "the body" in answer.json()["detail"]
+
+
+def test_a_body_without_end_is_not_read(api: Api) -> None:
+    """Above its bound a body is refused while it comes in, whoever sends it."""
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b" " * 1024 * 1024
+
+    json_type = {"Content-Type": "application/json"}
+    answer = api.client.put("/v1/quotas/branch:b1:*:day", content=endless(), headers=json_type)
+    assert (answer.status_code, answer.json()["status"], answer.json()["reason"]) == (
+        413,
+        413,
+        "invalid_field",
+    )
+    assert "16777216 bytes" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/plans/a%00b"),
+        ("POST", "/v1/plans/a%00b/apply"),
+        ("GET", "/v1/plans?region=%00"),
+        ("GET", "/v1/plans?status=%00"),
+        ("GET", "/v1/plans?cursor=MjAyNi0wMS0wMVQwMDowMDowMHwA"),
+        ("GET", "/v1/quotas?scope_id=%00"),
+        ("PUT", "/v1/plans"),
+    ],
+)
+def test_what_no_database_takes_as_text_is_refused_at_the_door(api: Api, method: str, path: str) -> None:
+    """A NUL in a path or parameter, or a wrong method, is the caller's fault, never a 5xx."""
+    answer = api.ask(method, path)
+    assert answer.status_code in {400, 405}
+    assert answer.json()["status"] == answer.status_code
+    if answer.status_code == 405:
+        assert set(answer.headers["allow"].split(", ")) <= {"GET", "POST"}
+
+
+def test_a_plans_items_have_the_keys_of_the_contract(api: Api) -> None:
+    """Items tell what was posted and what was applied; no key of the store leaks, none goes missing."""
+    shared = {"scope_kind", "scope_id", "channel", "period_kind", "old_limit", "proposed", "new_limit"}
+    shared |= {"quantile", "guardrail", "condition", "inputs", "applied_limit", "before_override"}
+    quarter = {
+        "scope_kind": "bank",
+        "scope_id": "bank",
+        "period_kind": "quarter_hour",
+        "starts": "2026-03-09T13:00:00Z",
+        "new_limit": 2,
+    }
+    server = plan("s1", kind="server", region="bank", period=quarter["starts"], items=[quarter])
+    for body, own in ((plan(), "period_start"), (server, "starts")):
+        api.ask("POST", "/v1/plans", body, scope="planner")
+        for verb, path in (("GET", ""), ("POST", "/apply"), ("POST", "/rollback")):
+            told = api.ask(verb, f"/v1/plans/{body['plan_id']}{path}", scope="planner").json()
+            [item] = told["items"]
+            assert set(item) == shared | {own}
+            assert item[own] == body["items"][0][own]
 
 
 def test_customers_have_no_say(api: Api) -> None:

@@ -47,6 +47,8 @@ def test_every_reason_has_a_cause() -> None:
         ("zh;q=0.1, en-GB", "en"),
         ("zh;q=high", "en"),
         ("*", "en"),
+        ("zh;Q=0.9;level=1", "zh"),
+        ("en;q=, zh;q=nan,=;", "en"),
     ],
 )
 def test_the_language_follows_the_weights(header: str | None, language: str) -> None:
