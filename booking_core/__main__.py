@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from booking_core import actuator, importing, migrating, serving
 from booking_core.clock import utc_now
 from booking_core.database import make_engine, write_transaction
 from booking_core.service.tokens import issue_token
 from booking_core.settings import save_settings
-from booking_core.tables import settings
+from booking_core.tables import regions, settings
 from metrics.contract import TokenScope
 
 RECORDS: Final = ("policy", "scaling")
@@ -22,7 +23,7 @@ RECORDS: Final = ("policy", "scaling")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit code: 0 done, 2 for bad input, told in one line."""
+    """The exit code: 0 done, 2 for bad input or a database that cannot take it, told in one line."""
     parser = argparse.ArgumentParser(prog="python -m booking_core", description=__doc__)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     serving.add_command(subparsers)
@@ -34,7 +35,19 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except (importing.BadInputError, ValueError) as fault:
         print(f"{parser.prog}: {fault}", file=sys.stderr)
-        return 2
+    except SQLAlchemyError as fault:
+        print(f"{parser.prog}: {_of_database(fault)}", file=sys.stderr)
+    return 2
+
+
+def _of_database(fault: SQLAlchemyError) -> str:
+    """A fault of the database as one line with what to do."""
+    line = " ".join(str(getattr(fault, "orig", None) or fault).split())
+    if isinstance(fault, ArgumentError):
+        return "SLOTCAST_DATABASE_URL: expected sqlite:///FILE or postgresql://USER@HOST/NAME"
+    if "no such table" in line or "UndefinedTable" in type(getattr(fault, "orig", None)).__name__:
+        return "the database has no tables yet; run: python -m booking_core migrate"
+    return f"the database refused ({line}); see SLOTCAST_DATABASE_URL"
 
 
 def migrate(_arguments: argparse.Namespace) -> int:
@@ -48,6 +61,9 @@ def migrate(_arguments: argparse.Namespace) -> int:
 def token(arguments: argparse.Namespace) -> int:
     """Print the secret of a new token, once."""
     with write_transaction(make_engine()) as connection:
+        known = connection.scalars(select(regions.c.region_id)).all()
+        if arguments.region is not None and arguments.region not in known:
+            raise ValueError(f"--region {arguments.region}: expected one of {', '.join(known) or 'none yet'}")
         secret = issue_token(
             connection,
             name=arguments.name,
@@ -67,7 +83,7 @@ def change_settings(arguments: argparse.Namespace) -> int:
         if not sign:
             raise ValueError(f"{pair!r}: expected KEY=VALUE")
         try:
-            changes[key] = json.loads(text)
+            changes[key] = json.loads(text, parse_constant=_no_constant)
         except json.JSONDecodeError:
             changes[key] = text
     records = {key: changes.pop(key) for key in RECORDS if key in changes}
@@ -81,6 +97,10 @@ def change_settings(arguments: argparse.Namespace) -> int:
             connection.execute(insert(settings).values(key=key, value=value, updated_utc=now))
     print("stored: " + ", ".join([*changes, *records]))
     return 0
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number that can be stored")
 
 
 def _add_own(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -18,10 +18,11 @@ from booking_core import tables as t
 from booking_core.database import make_engine, write_transaction
 from booking_core.settings import load_settings
 from booking_core.store.rows import put_rows
-from booking_core.tabular import BadInputError, Line, lines
+from booking_core.tabular import FIRST_YEAR, GREATEST, YEARS_END, BadInputError, Line, lines
 
 LOAN_STATUSES: Final = ("active", "closed", "blocked")
 QUARTER: Final = timedelta(minutes=15)
+DAY_MINUTES: Final = 1440
 
 __all__ = ["BadInputError", "add_commands"]
 
@@ -142,11 +143,20 @@ def open_slots(
     """What was opened: slots of every active branch and day; a slot that exists stays as it is.
 
     Without a capacity each slot gets its share of the branch's staff cap, rounded up. Raises ValueError
-    for days or times out of order, and for a branch whose staff cap is unknown.
+    for days or times out of order, figures out of bounds, and for a branch whose staff cap is unknown.
     """
+    if opens.tzinfo or last_start.tzinfo:
+        raise ValueError("--first and --last are times of the bank's zone, without an offset, e.g. 08:00")
+    if not (first <= last and opens <= last_start and 1 <= minutes <= DAY_MINUTES):
+        raise ValueError(
+            f"expected --from ≤ --to, --first ≤ --last, --minutes 1 to {DAY_MINUTES}; got {first} to {last}, "
+            f"{opens:%H:%M} to {last_start:%H:%M}, {minutes} minutes"
+        )
+    if capacity_per_slot is not None and not 0 <= capacity_per_slot <= GREATEST:
+        raise ValueError(f"--capacity-per-slot {capacity_per_slot}: expected 0 to {GREATEST:,}")
+    if not FIRST_YEAR <= first.year <= last.year < YEARS_END:
+        raise ValueError(f"--from {first} --to {last}: expected days from {FIRST_YEAR} until {YEARS_END - 1}")
     step = timedelta(minutes=minutes)
-    if first > last or opens > last_start or minutes < 1:
-        raise ValueError(f"expected --from ≤ --to, --first ≤ --last, --minutes ≥ 1; got {first} to {last}")
     span = datetime.combine(first, last_start) - datetime.combine(first, opens)
     starts = [(datetime.combine(first, opens) + n * step).time() for n in range(span // step + 1)]
     zone = load_settings(connection).tzinfo()

@@ -59,7 +59,17 @@ def options(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """The exit code of a server that ran until it was stopped."""
+    """The exit code of a server that ran until it was stopped.
+
+    Raises ValueError for a port or a number of workers or threads that cannot be.
+    """
+    for name, value, greatest in (
+        ("port", arguments.port, 65_535),
+        ("workers", arguments.workers, 256),
+        ("threads", arguments.threads, 256),
+    ):
+        if not 1 <= value <= greatest:
+            raise ValueError(f"--{name} {value}: expected 1 to {greatest}")
     folder = run_dir()
     metrics_folder = folder / METRICS_FOLDER
     shutil.rmtree(metrics_folder, ignore_errors=True)

@@ -17,6 +17,15 @@ from sqlalchemy import Connection, delete, insert, select
 from booking_core.tables import settings as settings_table
 
 OFFSET_STEP: Final = timedelta(minutes=15)
+BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "business_offset_seconds": (-(10**10), 10**10),
+    "quarter_seconds": (0.1, 86_400),
+    "hold_seconds": (1, 7 * 86_400),
+    "min_notice_minutes": (0, 60 * 24 * 366),
+    "booking_window_days": (1, 3660),
+    "idle_days": (1, 3660),
+}
+"""Least and greatest value of a setting that is a number: outside, no time could be told any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,8 @@ def load_settings(connection: Connection) -> BankSettings:
 def save_settings(connection: Connection, changes: Mapping[str, Any], wall_now: datetime) -> BankSettings:
     """The settings after the changes, which are stored.
 
-    Raises ValueError for an unknown key, a value of another type, an unknown zone, or an offset that
-    is no multiple of 15 minutes or would move business time back.
+    Raises ValueError for an unknown key, a value of another type or out of bounds, an unknown zone, or an
+    offset that is no multiple of 15 minutes or would move business time back.
     """
     current = load_settings(connection)
     updated = replace(current, **{key: _typed(key, value) for key, value in changes.items()})
@@ -100,7 +109,10 @@ def _typed(key: str, value: Any) -> Any:
         raise ValueError(f"unknown setting {key!r}; known: {sorted(known)}")
     wanted = type(known[key])
     if wanted is float and type(value) is int:
-        return float(value)
+        value = float(value)
     if type(value) is not wanted:
         raise ValueError(f"{key}: got {value!r}, expected {wanted.__name__}")
+    least, greatest = BOUNDS.get(key, (None, None))
+    if least is not None and not least <= value <= greatest:
+        raise ValueError(f"{key}: got {value!r}, expected {least:,} to {greatest:,}")
     return value

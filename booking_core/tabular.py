@@ -6,6 +6,7 @@ import csv
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 REFERENCE: Final = re.compile(r"[A-Za-z0-9._:@-]+")
+GREATEST: Final = 10**9
+"""Of whole numbers; money stays below a thousand times that."""
+FIRST_YEAR, YEARS_END = 1900, 3000
+"""Years that a day may lie in, the end excluded."""
 FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -38,11 +43,11 @@ class Line:
         """Whether the column is there and not empty."""
         return bool(self.values.get(column))
 
-    def text(self, column: str) -> str:
+    def text(self, column: str, longest: int = 200) -> str:
         """The value, not empty."""
         value = self.values.get(column, "")
-        if not value or "\x00" in value:
-            raise self.bad(column, "a value")
+        if not value or "\x00" in value or len(value) > longest:
+            raise self.bad(column, f"a value of at most {longest} characters")
         return value
 
     def reference(self, column: str, longest: int = 64) -> str:
@@ -79,8 +84,8 @@ class Line:
     def whole(self, column: str) -> int:
         """A whole number ≥ 0."""
         value = self.number(column)
-        if value != int(value):
-            raise self.bad(column, "a whole number ≥ 0")
+        if value > GREATEST or value != int(value):
+            raise self.bad(column, f"a whole number, 0 to {GREATEST:,}")
         return int(value)
 
     def money(self, column: str) -> Decimal:
@@ -89,16 +94,19 @@ class Line:
             value = Decimal(self.values.get(column, ""))
         except InvalidOperation:
             value = Decimal("NaN")
-        if not value.is_finite() or value < 0 or value != round(value, 2):
-            raise self.bad(column, "an amount ≥ 0 with at most two decimals")
+        if not value.is_finite() or not 0 <= value < 1000 * GREATEST or value != round(value, 2):
+            raise self.bad(column, "an amount ≥ 0 and below 10^12 with at most two decimals")
         return value
 
     def moment(self, column: str) -> datetime:
         """An ISO 8601 day or time, as given (naive where it has no offset)."""
         try:
-            return datetime.fromisoformat(self.values.get(column, ""))
+            value = datetime.fromisoformat(self.values.get(column, ""))
         except ValueError:
-            raise self.bad(column, "a day or time as 2016-07-28 or 2016-07-28T13:00:00Z") from None
+            value = None
+        if value is None or not FIRST_YEAR <= value.year < YEARS_END:
+            raise self.bad(column, "a day or time as 2016-07-28 or 2016-07-28T13:00:00Z")
+        return value
 
 
 def lines(path: str, columns: Sequence[str]) -> Iterator[Line]:
@@ -108,7 +116,7 @@ def lines(path: str, columns: Sequence[str]) -> Iterator[Line]:
     """
     try:
         yield from _parquet(path, columns) if path.endswith(".parquet") else _csv(path, columns)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as fault:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as fault:
         raise BadInputError(f"{path}: cannot be read: {fault}") from fault
 
 
@@ -137,7 +145,7 @@ def _parquet(path: str, columns: Sequence[str]) -> Iterator[Line]:
 
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as fault:
+    except pa.ArrowException as fault:
         raise BadInputError(f"{path}: no Parquet file: {fault}") from fault
     _check_header(path, table.column_names, columns)
     for number, row in enumerate(table.to_pylist(), start=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,9 @@ from booking_core.clock import utc_now
 from booking_core.service.core import Caller
 from booking_core.store import tokens as store
 from metrics.contract import TokenScope
+
+LONGEST: Final = 64
+"""Characters of a name or holder, which the bookings' history keeps."""
 
 
 def issue_token(
@@ -26,7 +30,8 @@ def issue_token(
 ) -> str:
     """The secret of a new token; it cannot be read again.
 
-    Raises ValueError for an unknown scope, for none, and for a customer token without its holder.
+    Raises ValueError for an unknown scope, for none, for a name or holder that does not fit,
+    and for a customer token without its holder.
     """
     unknown = set(scopes) - {scope.value for scope in TokenScope}
     if unknown or not scopes:
@@ -35,6 +40,9 @@ def issue_token(
         )
     if TokenScope.CUSTOMER in scopes and holder is None:
         raise ValueError("a customer token needs its holder (--holder): it acts on that holder's loans only")
+    for what, value in (("name", name), ("holder", holder)):
+        if value is not None and not (0 < len(value) <= LONGEST and value.isprintable()):
+            raise ValueError(f"{what} {value[:LONGEST]!r}: expected 1 to {LONGEST} printable characters")
     secret = f"slotcast_{secrets.token_urlsafe(32)}"
     store.add_token(
         connection,

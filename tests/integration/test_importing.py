@@ -15,6 +15,7 @@ from tests.support.counts import rows
 
 NAMES = "branch_id,region_id,region_name_en,region_name_zh,name_en,name_zh"
 BRANCHES = f"{NAMES},staff_cap_units,automatic_application\n"
+LOANS = "loan_ref,holder,branch_id,status,payoff_cny,min_prepayment_cny\n"
 
 
 @pytest.fixture
@@ -95,6 +96,7 @@ def test_history_adds_up_by_day_and_keeps_its_source(files: Path, sqlite_bank: B
         ("unique_id,ds,y\nb1,2026-01-05,1\nb1,2026-01-05,2\n", "line 3, column ds"),
         ("unique_id,ds,y\nb1,2026-01-05\n", "line 2: 2 values, expected 3"),
         ("unique_id,ds\nb1,2026-01-05\n", "line 1: column y is missing"),
+        ("unique_id,ds,y\nb1,0001-01-01T00:00:00+14:00,1\n", "line 2, column ds"),
         ("", "line 1: column unique_id, ds, y is missing"),
     ],
 )
@@ -118,7 +120,11 @@ def test_a_file_that_cannot_be_read_is_told(files: Path, capsys: pytest.CaptureF
         put(files / "plain.parquet", "unique_id"),
         str(files / "plain.csv.gz"),
         str(files / "latin.csv"),
+        str(files / "corrupt.csv.gz"),
     ]
+    packed = bytearray(gzip.compress(b"unique_id,ds,y\n" + b"b1,2026-01-05,1\n" * 5000))
+    packed[40:42] = bytes(0xFF ^ byte for byte in packed[40:42])
+    (files / "corrupt.csv.gz").write_bytes(packed)
     (files / "plain.csv.gz").write_bytes(b"unique_id,ds,y\n")
     (files / "latin.csv").write_bytes("unique_id,ds,y\nb\xe9,2026-01-05,1\n".encode("latin-1"))
     for path in paths:
@@ -165,7 +171,8 @@ def test_settings_tokens_and_migration_are_commands(
     stored = {s["key"]: s["value"] for s in rows(sqlite_bank.engine, "settings")}
     assert (stored["hold_seconds"], stored["country"]) == (300, "none")
     assert stored["policy"] == {"service_level": 0.8}
-    for wrong in ("hold=3", "hold_seconds", "zone=Nowhere/City", "hold_seconds=soon"):
+    unfit = ("hold=3", "hold_seconds", "zone=Nowhere/City", "hold_seconds=soon", 'policy={"a": NaN}')
+    for wrong in (*unfit, "hold_seconds=99999999999999", "quarter_seconds=1e999"):
         capsys.readouterr()
         assert main(["set", wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
@@ -173,4 +180,72 @@ def test_settings_tokens_and_migration_are_commands(
     assert main(["token", "--name", "t", "--scope", "channel"]) == 0
     secret = capsys.readouterr().out.strip()
     assert secret not in str(rows(sqlite_bank.engine, "tokens"))
-    assert main(["token", "--name", "t", "--scope", "customer"]) == 2
+    for fault in (["customer"], ["reader", "--region", "nowhere"], ["reader", "--name", "n" * 65]):
+        assert main(["token", "--name", "t", "--scope", *fault]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "says"),
+    [
+        ("branches", f"{BRANCHES}b7,east,East,东,Seven,七,1e300,\n", "line 2, column staff_cap_units"),
+        ("branches", f"{BRANCHES}b7,east,{'E' * 201},东,Seven,七,4,\n", "line 2, column region_name_en"),
+        ("loans", f"{LOANS}X1,c1,b1,active,1e30,100\n", "line 2, column payoff_cny"),
+        ("loans", f"{LOANS}X1,c1,b1,active,1e12,100\n", "line 2, column payoff_cny"),
+    ],
+)
+def test_figures_that_no_column_holds_are_told(
+    files: Path, sqlite_bank: Bank, capsys: pytest.CaptureFixture[str], command: str, text: str, says: str
+) -> None:
+    """A number or name too great for the database is a bad row like any other."""
+    before = rows(sqlite_bank.engine, command)
+    assert main([f"import-{command}", "--input", put(files / "big.csv", text)]) == 2
+    told = capsys.readouterr().err
+    assert (told.count("\n"), says in told) == (1, True)
+    assert rows(sqlite_bank.engine, command) == before
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        ["--capacity-per-slot", "-1"],
+        ["--capacity-per-slot", str(10**12)],
+        ["--capacity-per-slot", "1", "--minutes", str(10**15)],
+        ["--capacity-per-slot", "1", "--first", "08:00Z"],
+        ["--capacity-per-slot", "1", "--to", "9999-12-31", "--from", "9999-12-31"],
+    ],
+)
+def test_slots_that_cannot_be_are_not_opened(
+    files: Path, sqlite_bank: Bank, capsys: pytest.CaptureFixture[str], unfit: list[str]
+) -> None:
+    """Capacities, lengths, times and days out of bounds are one line, and no slot is opened."""
+    assert files.exists()
+    assert main(["open-slots", "--from", "2026-12-01", "--to", "2026-12-01", *unfit]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert rows(sqlite_bank.engine, "slots") == []
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:///{folder}/empty.db", "run: python -m booking_core migrate"),
+        ("postgresql://nobody@127.0.0.1:1/none", "the database refused (connection failed"),
+        ("garbage", "expected sqlite:///FILE or postgresql://"),
+    ],
+)
+def test_a_database_that_is_not_ready_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
+    """No tables, no server, no URL: each command says what is wrong and what to do, without a traceback."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", url.format(folder=tmp_path))
+    for command in (["set", "country=none"], ["token", "--name", "t", "--scope", "reader"]):
+        assert main(command) == 2
+        told = capsys.readouterr().err
+        assert (told.count("\n"), says in told) == (1, True)
+
+
+@pytest.mark.parametrize("unfit", [["--port", "99999"], ["--workers", "0"], ["--threads", "0"]])
+def test_a_server_that_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str], unfit: list[str]) -> None:
+    """`serve` judges its figures before anything is started or removed."""
+    assert main(["serve", *unfit]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

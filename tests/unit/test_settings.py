@@ -26,6 +26,13 @@ def save(bank: Bank, **changes: Any) -> BankSettings:
         ({"hold_seconds": "600"}, "expected int"),
         ({"hold_minutes": 10}, "unknown setting"),
         ({"business_offset_seconds": 901}, "multiple of 900"),
+        ({"business_offset_seconds": 900 * 10**12}, "business_offset_seconds: got 9.*, expected"),
+        ({"quarter_seconds": 0}, "quarter_seconds: got 0.0, expected 0.1 to"),
+        ({"quarter_seconds": float("nan")}, "quarter_seconds: got nan"),
+        ({"hold_seconds": -1}, "hold_seconds: got -1, expected 1 to"),
+        ({"booking_window_days": 10**9}, "booking_window_days"),
+        ({"idle_days": 0}, "idle_days"),
+        ({"min_notice_minutes": -1}, "min_notice_minutes"),
     ],
 )
 def test_an_unfit_setting_is_named_and_nothing_is_stored(
