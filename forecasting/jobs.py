@@ -34,13 +34,14 @@ from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import QuotaProposal
 from forecasting.frames import ID, TIME, VALUE
 from forecasting.periods import (
+    begun_day,
     business_period,
     parse_day,
     parse_moment,
     resolve_period,
     resolve_quarter,
 )
-from forecasting.retuning import DEMAND, region_proposals, usable_run
+from forecasting.retuning import DEMAND, fallbacks, region_proposals, usable_run
 from metrics.contract import PlanRefusal
 
 PATHS: Final = 200
@@ -75,10 +76,7 @@ def start_training(period: str) -> str:
     Raises ValueError for a period whose business day has not begun.
     """
     engine = store.open_engine()
-    day, settings, policy = parse_day(period), bank_settings(engine), _policy(engine)
-    today = settings.local_day(settings.business_now(datetime.now(UTC)))
-    if day > today:
-        raise ValueError(f"period {period} lies after the business day {today}: its demand is not known yet")
+    day, settings, policy = begun_day(engine, period), bank_settings(engine), _policy(engine)
     known = demand(engine, until=day)
     run_id = _run_id(DEMAND, day)
     store.start_run(
@@ -151,7 +149,9 @@ def finish_training(period: str) -> dict[str, Any]:
     champions = Counter(choices["champion"])
     if run.status == store.TRAINING:
         age = None if run.span_to is None else (run.period - run.span_to).days
-        verdict = run_verdict(champions[KEEP], len(choices), age, policy)
+        kept = choices.loc[choices["champion"] == KEEP, "why"]
+        commonest = "" if kept.empty else str(kept.mode().iloc[0])
+        verdict = run_verdict(champions[KEEP], len(choices), age, policy, commonest)
         scores = {
             "champions": dict(champions),
             "wql_champion": _mean(choices["wql_champion"]),
@@ -213,10 +213,11 @@ def _forecast_pressure(engine: Engine, run: ForecastRun, policy: Policy) -> None
 def propose(period: str) -> list[str]:
     """The regions whose proposals stand for the period: what the forecast asks for, before guardrails.
 
-    Without a usable run the proposal says keep, and why. Raises RuntimeError while the run is in training.
+    Without a usable run the proposal says keep, and why. Raises RuntimeError while the run is in training,
+    ValueError for a period whose business day has not begun: its plan would shut out those before it.
     """
     engine = store.open_engine()
-    day, policy = parse_day(period), _policy(engine)
+    day, policy = begun_day(engine, period), _policy(engine)
     run, veto, condition = usable_run(engine, day, policy)
     ids = [str(region) for region in regions(engine)["region_id"]]
     for region in ids:
@@ -233,6 +234,7 @@ def propose(period: str) -> list[str]:
                 "veto": None if veto is None else str(veto),
                 "condition": condition,
                 "policy": policy.as_record(),
+                "fallbacks": {} if run is None else fallbacks(engine, region, run),
                 "items": [item.as_record() for item in proposals],
             },
         )
@@ -254,6 +256,7 @@ def guard(period: str, region: str) -> str:
         proposals=[QuotaProposal.from_record(item) for item in body["items"]],
         veto=body["veto"],
         condition=body["condition"],
+        fallbacks=body.get("fallbacks", {}),
         policy=policy_from(body["policy"]),
     )
     with CoreClient.from_environment() as core:
@@ -326,10 +329,11 @@ def score(period: str) -> dict[str, Any]:
     """Forecasts and plans scored against what came on the days up to the period.
 
     {"period", "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
-    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed)}.
+    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed)}. Raises
+    ValueError for a period whose business day has not begun: a day is scored once.
     """
     engine = store.open_engine()
-    return {"period": period} | scoring.score_until(engine, parse_day(period), _policy(engine))
+    return {"period": period} | scoring.score_until(engine, begun_day(engine, period), _policy(engine))
 
 
 # --- small parts ----------------------------------------------------------------------------------

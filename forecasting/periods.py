@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+from sqlalchemy import Engine
+
 from booking_core.read.bank import bank_settings
 from booking_core.read.bank import policy as stored_policy
 from forecasting import store
@@ -49,6 +51,15 @@ def parse_day(period: str) -> date:
         return date.fromisoformat(period)
     except ValueError:
         raise ValueError(f"period {period!r}: expected an ISO day such as 2016-07-28") from None
+
+
+def begun_day(engine: Engine, period: str) -> date:
+    """The period as a date; ValueError where that business day has not begun: its demand is not known."""
+    day, settings = parse_day(period), bank_settings(engine)
+    today = settings.local_day(settings.business_now(datetime.now(UTC)))
+    if day > today:
+        raise ValueError(f"period {period} lies after the business day {today}: its demand is not known yet")
+    return day
 
 
 def _wall(at: str | None) -> datetime:

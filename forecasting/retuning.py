@@ -15,6 +15,7 @@ from booking_core.read.forecasts import ForecastRun, latest_run, sample_paths, s
 from booking_core.read.quotas import live_bookings, quota_periods
 from forecasting import store
 from forecasting.decisions.guardrails import Veto, stale
+from forecasting.decisions.plan import KEEP, WEEKS8
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import (
     BranchForecast,
@@ -76,6 +77,13 @@ def region_proposals(
         displaced=_displaced(engine, region, day, limits),
     )
     return propose_quotas(state, policy)
+
+
+def fallbacks(engine: Engine, region: str, run: ForecastRun) -> dict[str, str]:
+    """Why the region's branches that are not planned by a champion model are not, by branch."""
+    choices = series_choices(engine, run.run_id, region)
+    fallen = choices[choices["champion"].isin([WEEKS8, KEEP])]
+    return dict(zip(fallen["branch_id"], fallen["why"], strict=True))
 
 
 def _displaced(

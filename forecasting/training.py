@@ -93,13 +93,13 @@ def _fallback(
     days = pd.date_range(y.index[-1] + pd.Timedelta(days=1), periods=horizon, freq="D", unit="us")
     rng = np.random.default_rng(seed)
     values = candidates(y, days, country=country, paths=paths, rng=rng, among=(WEEKS8,))[0][WEEKS8]
-    why = f"weeks8: {'' if made is None else made.champion + ' '}vetoed, {verdict.condition}"
+    why = f"weeks8: {'' if made is None else made.champion + ' '}vetoed ({veto}), {verdict.condition}"
     choice = _choice(made, WEEKS8, why) if made else _nothing(WEEKS8, why, observations=len(known))
     return Trained(choice, forecast_frame(days, values, QUANTILES), SamplePaths(days[0].date(), values), veto)
 
 
 def _keep(why: str, veto: Veto | None, *, observations: int) -> Trained:
-    return Trained(_nothing(KEEP, f"keep: {why}", observations=observations), None, None, veto)
+    return Trained(_nothing(KEEP, f"keep ({veto}): {why}", observations=observations), None, None, veto)
 
 
 def _choice(made: SeriesForecast, model: str, why: str) -> dict[str, Any]:

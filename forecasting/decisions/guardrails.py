@@ -227,18 +227,22 @@ def series_verdict(
     return Verdict(True, "", None)
 
 
-def run_verdict(unfit: int, series: int, newest_age_days: int | None, policy: Policy) -> Verdict:
+def run_verdict(
+    unfit: int, series: int, newest_age_days: int | None, policy: Policy, commonest: str = ""
+) -> Verdict:
     """Whether the run as a whole may be planned with.
 
     unfit: series for which neither champion nor weeks8 is usable. newest_age_days: of the newest day
-    known of any branch; None = nothing is known.
+    known of any branch; None = nothing is known. commonest: why most of the unfit series are unfit.
     """
     if series == 0 or newest_age_days is None:
         return Verdict(False, "no demand is known of any branch", Veto.SHORT)
     if not (fresh := stale(newest_age_days, policy)).fit:
         return fresh
     if unfit > series * policy.max_unfit_ratio:
-        return Verdict(False, f"{unfit} of {series} series have no usable forecast", Veto.MOSTLY_UNFIT)
+        why = f" ({commonest})" if commonest else ""
+        condition = f"{unfit} of {series} series have no usable forecast{why}"
+        return Verdict(False, condition, Veto.MOSTLY_UNFIT)
     return Verdict(True, "", None)
 
 

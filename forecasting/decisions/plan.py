@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,8 @@ from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 KEEP = "keep"
 """Model of a plan that changes nothing."""
+WEEKS8 = "weeks8"
+"""Model of a plan made from the fallback alone."""
 
 
 def quota_plan_id(period: str, region: str) -> str:
@@ -46,10 +48,12 @@ def quota_plan(
     veto: Veto | str | None,
     condition: str,
     policy: Policy,
+    fallbacks: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The body of a region's quota plan: every proposal guarded, old → new, with what bound and why.
 
     A veto, or nothing proposed, makes a plan of model "keep" without items: visible, changing nothing.
+    fallbacks: why a branch is planned by weeks8 or keeps its quotas, shown in the plan's inputs.
     """
     body: dict[str, Any] = {
         "plan_id": quota_plan_id(period, region),
@@ -61,7 +65,8 @@ def quota_plan(
         "model": KEEP,
         "forecast_run_id": run_id,
         "policy": policy.as_record(),
-        "inputs": {"condition": condition} if condition else {},
+        "inputs": ({"condition": condition} if condition else {})
+        | ({"fallbacks": dict(fallbacks)} if fallbacks else {}),
         "items": [],
     }
     wanted = [p for p in proposals if p.proposed is not None]
@@ -93,8 +98,8 @@ def quota_plan(
     return body | {
         "in_band": band.fit,
         "verdict": None if band.reason is None else str(band.reason),
-        "model": "weeks8" if set(models) == {"weeks8"} else "champion",
-        "inputs": inputs,
+        "model": WEEKS8 if set(models) == {WEEKS8} else "champion",
+        "inputs": body["inputs"] | inputs,
         "items": items,
     }
 

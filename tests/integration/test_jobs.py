@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -21,8 +19,7 @@ from forecasting import jobs
 from forecasting.cli_jobs import add_commands
 from forecasting.core_client import CoreClient, CoreError
 from tests.support.bank import Bank
-from tests.support.planning import MEAN_DAY, add_demand, add_pressure, furnish
-from tests.support.serving import Served, serve
+from tests.support.planning import MEAN_DAY, add_demand, add_pressure, core_of, furnish
 from tests.support.tools import free_port
 
 WRITTEN = (
@@ -35,16 +32,6 @@ WRITTEN = (
 def period(sqlite_bank: Bank) -> date:
     """Yesterday in the bank's zone: the newest day whose demand is surely complete."""
     return sqlite_bank.today - timedelta(days=1)
-
-
-@contextmanager
-def core_of(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    """A running core on the bank's database; the jobs' environment points to it."""
-    with serve(bank.url) as served:
-        for name, value in served.environment().items():
-            if name.startswith("SLOTCAST_"):
-                monkeypatch.setenv(name, value)
-        yield served
 
 
 def train(period: str) -> dict[str, Any]:
@@ -269,6 +256,10 @@ def test_steps_out_of_order_say_what_to_run_first(
         jobs.propose(text)
     with pytest.raises(ValueError, match="not known yet"):
         jobs.start_training((sqlite_bank.today + timedelta(days=2)).isoformat())
+    tomorrow = (sqlite_bank.today + timedelta(days=1)).isoformat()
+    for job in (jobs.propose, jobs.score):
+        with pytest.raises(ValueError, match="not known yet"):
+            job(tomorrow)
     with pytest.raises(ValueError, match="expected an ISO day"):
         jobs.start_training("28.07.2016")
 

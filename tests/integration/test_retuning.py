@@ -12,18 +12,18 @@ from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import QuotaProposal
 from forecasting.retuning import region_proposals
 from tests.support.bank import Bank
-from tests.support.planning import furnish
+from tests.support.planning import core_of, furnish
 from tests.support.wishes import book, core_on, reason
 
 
 def trained(bank: Bank, period: date) -> ForecastRun:
-    """The ready run of the period."""
+    """The run of the period, ready or vetoed."""
     text = period.isoformat()
     jobs.start_training(text)
     for batch in jobs.series_batches(text):
         jobs.train_batch(text, batch)
-    assert jobs.finish_training(text)["status"] == "ready"
-    run = latest_run(bank.engine, "demand")
+    jobs.finish_training(text)
+    run = latest_run(bank.engine, "demand", status=None)
     assert run is not None
     return run
 
@@ -39,6 +39,7 @@ def test_the_day_after_a_surge_keeps_room_for_its_own_customers(
     core = core_on(sqlite_bank.engine)
     monkeypatch.setenv("SLOTCAST_DATABASE_URL", sqlite_bank.url)
     engine, run = sqlite_bank.engine, trained(sqlite_bank, period)
+    assert run.status == "ready"
 
     def wanted() -> dict[tuple[str, str], QuotaProposal]:
         return {
@@ -71,7 +72,29 @@ def test_every_week_and_month_that_is_planned_is_forecast_to_its_end(
     furnish(sqlite_bank, ends)
     monkeypatch.setenv("SLOTCAST_DATABASE_URL", sqlite_bank.url)
     run = trained(sqlite_bank, ends)
+    assert run.status == "ready"
     items = region_proposals(sqlite_bank.engine, "north", ends, run, Policy())
     assert {item.period_kind for item in items} == {"day", "week", "month"}
     assert [item.period_start for item in items if item.proposed is None] == []
     assert (date.fromisoformat(run.parameters["until"]) - ends).days <= 62
+
+
+@pytest.mark.parametrize(("known", "model"), [(40, "weeks8"), (10, "keep")])
+def test_a_plan_tells_why_its_branches_fall_back(
+    sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch, known: int, model: str
+) -> None:
+    """Short histories are planned by weeks8, shorter ones keep their quotas; plan and run name the veto."""
+    period = sqlite_bank.today - timedelta(days=1)
+    furnish(sqlite_bank, period, days=known)
+    with core_of(sqlite_bank, monkeypatch) as core:
+        trained(sqlite_bank, period)
+        jobs.propose(period.isoformat())
+        plan_id = jobs.guard(period.isoformat(), "north")
+        with core.client("reader") as client:
+            plan = client.get(f"/v1/plans/{plan_id}").json()
+    assert plan["model"] == model
+    assert set(plan["inputs"]["fallbacks"]) == {"b1", "b2"}
+    assert all("(short)" in why for why in plan["inputs"]["fallbacks"].values())
+    if model == "keep":
+        assert (plan["status"], plan["verdict"]) == ("kept", "mostly_unfit")
+        assert "10 known days" in plan["inputs"]["condition"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pytest
 from sqlalchemy import insert
 
 from booking_core import tables as t
 from booking_core.database import write_transaction
 from tests.support.bank import ZONE, Bank
+from tests.support.serving import Served, serve
 
 WEEK = (24.0, 22.0, 22.0, 23.0, 27.0, 12.0, 8.0)
 """Mean units of a branch by weekday, Monday first; their mean is about 20."""
@@ -78,6 +82,16 @@ def add_pressure(bank: Bank, until: date, *, days: int = 28, requests: int = 900
                 }
             )
     _insert(bank, t.pressure_minutes, rows)
+
+
+@contextmanager
+def core_of(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    """A running core on the bank's database; the jobs' environment points to it."""
+    with serve(bank.url) as served:
+        for name, value in served.environment().items():
+            if name.startswith("SLOTCAST_"):
+                monkeypatch.setenv(name, value)
+        yield served
 
 
 def _insert(bank: Bank, table: object, rows: list[dict[str, object]]) -> None:

@@ -104,6 +104,13 @@ def test_a_run_is_vetoed_as_a_whole(unfit: int, series: int, age: int | None, re
     assert run_verdict(unfit, series, age, Policy()).reason == reason
 
 
+def test_a_mostly_unfit_run_says_why_its_series_are() -> None:
+    """The commonest reason of the series stands in the run's condition."""
+    found = run_verdict(3, 4, 0, Policy(), "keep (short): 10 known days, needs 56")
+    assert "3 of 4 series" in found.condition
+    assert "10 known days" in found.condition
+
+
 @pytest.mark.parametrize(
     ("new", "clipped", "reason"),
     [
