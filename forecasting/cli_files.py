@@ -86,7 +86,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="CC",
         help="ISO 3166 code whose holidays and make-up workdays count, e.g. CN (default none: weekdays only)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the sample paths (default 1)")
+    parser.add_argument("--seed", type=_seed, default=1, help="of the sample paths (default 1)")
 
 
 def run_forecast(arguments: argparse.Namespace) -> int:
@@ -98,6 +98,7 @@ def run_forecast(arguments: argparse.Namespace) -> int:
 
     country = check_country(arguments.country)
     check_writable(arguments.output)
+    _keep_input(arguments.input, arguments.output)
     source = read_series(arguments.input, arguments.freq)
     task = ForecastTask(arguments.horizon, arguments.freq, country, arguments.seed, arguments.quantiles)
     answers = dict(_each_series(source.frame, task, "forecast"))
@@ -133,8 +134,10 @@ def run_backtest(arguments: argparse.Namespace) -> int:
     country = check_country(arguments.country)
     if arguments.output:
         check_writable(arguments.output)
+        _keep_input(arguments.input, arguments.output)
     if arguments.json:
         check_folder(arguments.json)
+        _keep_input(arguments.input, arguments.json)
     horizon = arguments.horizon or BACKTEST_HORIZON_DAYS[arguments.freq]
     source = read_series(arguments.input, arguments.freq)
     task = BacktestTask(horizon, arguments.freq, country, arguments.seed, arguments.folds)
@@ -305,6 +308,14 @@ def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
     return guarded
 
 
+def _keep_input(source: Path, output: Path) -> None:
+    """FileProblemError where the output would take the input's place."""
+    from forecasting.files import FileProblemError  # noqa: PLC0415
+
+    if source.exists() and output.exists() and source.samefile(output):
+        raise FileProblemError(f"{output}: is the input; expected another file, so that nothing is lost")
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -313,6 +324,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return number
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
 
 
 def _horizon(text: str) -> int:

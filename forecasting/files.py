@@ -99,8 +99,8 @@ def read_series(path: Path, freq: str) -> SeriesFile:
         raise FileProblemError(f"{path}: no rows after the header; expected {', '.join(COLUMNS)}")
     complain = _Complaints(path, place)
     integer_ids = pd.api.types.is_integer_dtype(raw[ID])
-    ids = raw[ID].astype("str").where(raw[ID].notna(), "").str.strip()
-    complain.where(ids == "", ID, ids, "is empty; expected the name of a series")
+    ids = raw[ID].astype("str").where(raw[ID].notna(), "")  # as given, blanks included: callers join on it
+    complain.where(ids.str.strip() == "", ID, ids, "is empty; expected the name of a series")
     times, time_format = _times(raw[TIME], complain)
     strange = (times.dt.year < _YEARS[0]) | (times.dt.year > _YEARS[1])
     complain.where(strange, TIME, raw[TIME], f"is no likely time; expected a year {_YEARS[0]} to {_YEARS[1]}")

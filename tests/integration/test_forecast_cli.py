@@ -136,6 +136,8 @@ def test_a_bad_file_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.Captur
         ({"--horizon": "0"}, "expected a whole number, 1 or more"),
         ({"--horizon": "many"}, "expected a whole number, 1 or more"),
         ({"--horizon": "999999999"}, "expected at most 20000 steps"),
+        ({"--seed": "-1"}, "expected a whole number, 0 or more"),
+        ({"--output": "./in.csv"}, "is the input; expected another file"),
         ({"--country": "XX"}, "country 'XX' is unknown; expected an ISO 3166 code"),
         ({"--quantiles": "0.5,1"}, "expected levels between 0 and 1"),
         ({"--quantiles": "high"}, "expected numbers such as 0.1,0.25"),

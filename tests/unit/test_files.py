@@ -137,6 +137,15 @@ def test_columns_kept_as_a_parquet_index_are_found(tmp_path: Path) -> None:
     assert read_series(tmp_path / "in.parquet", "D").frame["unique_id"].tolist() == ["7"]
 
 
+def test_ids_stay_as_given(tmp_path: Path) -> None:
+    """Leading zeros, blanks and numbers that look alike are different ids."""
+    ids = ["007", "7", "7.0", " 7", "7 ", "NA", "支行一"]
+    source = read_series(written(tmp_path, HEADER + "".join(f"{i},2024-01-01,1\n" for i in ids)), "D")
+    assert set(source.frame["unique_id"]) == set(ids)
+    write_table(source.frame, tmp_path / "out.csv", integer_ids=source.integer_ids)
+    assert {line.split(",")[0] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]} == set(ids)
+
+
 def test_whole_days_are_no_hours(tmp_path: Path) -> None:
     """A daily file read at a finer grain is told; a single midnight may be an hour."""
     days = written(tmp_path, HEADER + "a,2024-01-01,1\na,2024-01-02,2\n")
