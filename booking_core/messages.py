@@ -293,5 +293,13 @@ _FIELD_FAULTS_ZH: Final = {
     "literal_error": "不是可选值",
     "greater_than": "必须大于零",
     "decimal_parsing": "不是数字",
+    "decimal_type": "不是数字",
+    "finite_number": "必须是有限的数值",
+    "string_type": "须为字符串",
+    "int_type": "须为整数",
+    "int_parsing": "须为整数",
+    "bool_parsing": "须为 true 或 false",
+    "model_attributes_type": "须为一个以 application/json 发送的 JSON 对象",
+    "date_parsing": "不是日期（YYYY-MM-DD）",
     "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
 }

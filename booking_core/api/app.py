@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.exceptions import HTTPException
 
 from booking_core.api import bookings, calendar, control, operations, plans, quotas
@@ -82,7 +83,22 @@ def create_app(
 
 
 def _watch_pool(engine: Engine, instruments: Instruments, size: int) -> None:
-    """Keep the pool's gauges as connections come and go (a gauge of a worker is read in another)."""
+    """Keep the pool's gauges as connections come and go (a gauge of a worker is read in another).
+
+    A connection that could not be made is checked in without ever having been checked out.
+    """
     instruments.db_pool_size.set(size)
-    event.listen(engine, "checkout", lambda *_: instruments.db_pool_in_use.inc())
-    event.listen(engine, "checkin", lambda *_: instruments.db_pool_in_use.dec())
+
+    in_use: set[int] = set()
+
+    def taken(_connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        in_use.add(id(record))
+        instruments.db_pool_in_use.inc()
+
+    def given_back(_connection: Any, record: ConnectionPoolEntry) -> None:
+        if id(record) in in_use:
+            in_use.discard(id(record))
+            instruments.db_pool_in_use.dec()
+
+    event.listen(engine, "checkout", taken)
+    event.listen(engine, "checkin", given_back)

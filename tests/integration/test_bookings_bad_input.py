@@ -243,6 +243,7 @@ def test_a_database_that_went_away_is_told_and_counted_and_comes_back() -> None:
             assert api.client.get("/healthz").status_code == 200
             assert api.client.get("/readyz").status_code == 503
             assert api.metric("booking_attempts_unrecorded_total") == 1
+            assert api.metric("booking_db_pool_in_use") >= 0
             cluster.control("-l", str(cluster.data / "log"), "restart")
             assert api.book("L2", slot, key="again").status_code == 201
         bank.engine.dispose()
