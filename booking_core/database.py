@@ -25,22 +25,31 @@ def database_url() -> str:
     return os.environ.get("SLOTCAST_DATABASE_URL", DEFAULT_URL)
 
 
-def make_engine(url: str | None = None, *, pool_size: int = 10, read_only: bool = False) -> Engine:
+def make_engine(
+    url: str | None = None,
+    *,
+    pool_size: int = 10,
+    read_only: bool = False,
+    statement_seconds: float | None = None,
+) -> Engine:
     """An engine for the URL, with this project's rules on it.
 
+    `statement_seconds` bounds each statement, its wait for locks included (PostgreSQL).
     `postgresql://` is read as `postgresql+psycopg://`. Raises ValueError for other databases.
     """
     parsed = make_url(url or database_url())
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":
+        limit = f"-c statement_timeout={statement_seconds * 1000:.0f}" if statement_seconds else ""
+        bound = {"options": limit} if limit and "options" not in parsed.query else {}
         return create_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=0,
             pool_pre_ping=True,
             pool_timeout=5,
-            connect_args={"connect_timeout": 5},
+            connect_args={"connect_timeout": 5, **bound},
         )
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(

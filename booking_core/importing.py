@@ -169,6 +169,8 @@ def open_slots(
         for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
             for start in starts:
                 start_utc = datetime.combine(day, start, zone).astimezone(UTC)
+                if start_utc.astimezone(zone).time() != start:
+                    continue  # the clocks skip this time: it would be a later slot's a second time
                 rows.append(
                     {
                         "slot_id": f"{branch.branch_id}-{day.isoformat()}-{start:%H%M}",

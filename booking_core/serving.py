@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
+from gunicorn.pidfile import Pidfile
 from prometheus_client import mmap_dict, multiprocess, values
 
 from booking_core.api.app import create_app
@@ -61,7 +62,8 @@ def options(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def serve(arguments: argparse.Namespace) -> int:
     """The exit code of a server that ran until it was stopped.
 
-    Raises ValueError for a port or a number of workers or threads that cannot be.
+    Raises ValueError for a port or a number of workers or threads that cannot be, and where another server
+    lives in SLOTCAST_RUN_DIR (its metric files would be lost).
     """
     for name, value, greatest in (
         ("port", arguments.port, 65_535),
@@ -71,6 +73,9 @@ def serve(arguments: argparse.Namespace) -> int:
         if not 1 <= value <= greatest:
             raise ValueError(f"--{name} {value}: expected 1 to {greatest}")
     folder = run_dir()
+    running = Pidfile(str(folder / PIDFILE)).validate()
+    if running and running != os.getpid():  # a container begun anew has the numbers of the one before
+        raise ValueError(f"process {running} serves from {folder} already; stop it or set SLOTCAST_RUN_DIR")
     metrics_folder = folder / METRICS_FOLDER
     shutil.rmtree(metrics_folder, ignore_errors=True)
     metrics_folder.mkdir()

@@ -30,6 +30,8 @@ THREADS: Final = 8
 """Requests served at the same time by one worker; each may use one database connection."""
 SPARE_CONNECTIONS: Final = 2
 """For the threads that sweep and that write down pressure."""
+STATEMENT_SECONDS: Final = 20.0
+"""After which a statement is given up: a forgotten lock must not hold every thread for good."""
 SHED_PER_THREAD: Final = 25
 """Requests in flight for each thread above which a worker says system_busy at once."""
 
@@ -48,7 +50,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = threads
-        own = make_engine(pool_size=threads + SPARE_CONNECTIONS) if engine is None else engine
+        own = engine or make_engine(
+            pool_size=threads + SPARE_CONNECTIONS, statement_seconds=STATEMENT_SECONDS
+        )
         app.state.core = core = Core(own, Instruments(registry), wall)
         _watch_pool(own, core.instruments, threads + SPARE_CONNECTIONS)
         app.state.tokens = TokenCache({})

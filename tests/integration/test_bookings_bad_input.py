@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -247,6 +248,21 @@ def test_a_database_that_went_away_is_told_and_counted_and_comes_back() -> None:
             cluster.control("-l", str(cluster.data / "log"), "restart")
             assert api.book("L2", slot, key="again").status_code == 201
         bank.engine.dispose()
+
+
+def test_a_forgotten_lock_is_a_time_out_and_not_a_hang(postgres_bank: Bank) -> None:
+    """Behind a lock that nobody gives back a booking is 504 timeout; afterwards the same key succeeds."""
+    slot = postgres_bank.add_slot()
+    engine = make_engine(postgres_bank.url, statement_seconds=0.3)
+    with api_on(replace(postgres_bank, engine=engine)) as api:
+        with postgres_bank.engine.begin() as forgotten:
+            forgotten.execute(text("SELECT * FROM slots FOR UPDATE"))
+            late = api.book("L1", slot, key="again")
+            assert (late.status_code, late.json()["reason"]) == (504, "timeout")
+            assert late.json()["retryable"]
+            assert int(late.headers["retry-after"]) >= 1
+        assert api.book("L1", slot, key="again").status_code == 201
+    engine.dispose()
 
 
 def test_a_fault_of_ours_is_an_internal_error_with_a_trace(api: Api) -> None:

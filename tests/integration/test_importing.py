@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -223,6 +224,17 @@ def test_slots_that_cannot_be_are_not_opened(
     assert main(["open-slots", "--from", "2026-12-01", "--to", "2026-12-01", *unfit]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert rows(sqlite_bank.engine, "slots") == []
+
+
+def test_times_that_the_clocks_skip_open_no_slot(files: Path, sqlite_bank: Bank) -> None:
+    """On the day the clocks go forward each real half-hour has one slot, half an hour long."""
+    assert files.exists()
+    assert main(["set", "zone=America/Chicago"]) == 0
+    night = ["--first", "01:00", "--last", "04:00", "--capacity-per-slot", "2"]
+    assert main(["open-slots", "--from", "2027-03-14", "--to", "2027-03-14", *night]) == 0
+    opened = sorted(rows(sqlite_bank.engine, "slots"), key=lambda s: s["start_utc"])
+    assert [s["slot_id"][-4:] for s in opened] == ["0100", "0130", "0300", "0330", "0400"]
+    assert [a["end_utc"] == b["start_utc"] for a, b in pairwise(opened)] == [True] * 4
 
 
 @pytest.mark.parametrize(

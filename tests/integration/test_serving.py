@@ -10,10 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
+from booking_core.__main__ import main
 from tests.support.bank import Bank
 from tests.support.counts import attempts_by_outcome, drift, rows
 from tests.support.serving import Served, serve
+from tests.support.tools import free_port
 
 
 def attempts_metric(served: Served) -> dict[str, float]:
@@ -117,6 +120,20 @@ def _wait_until_healthy(served: Served, seconds: float = 30) -> None:
         except httpx.TransportError:
             time.sleep(0.2)
     raise AssertionError(served.log())
+
+
+def test_a_second_server_leaves_the_first_ones_figures_alone(
+    sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a server lives already another is refused in one line, before it removes any metric file."""
+    with serve(sqlite_bank.url) as served:
+        before = sorted((served.run_dir / "prometheus").iterdir())
+        monkeypatch.setenv("SLOTCAST_RUN_DIR", str(served.run_dir))
+        assert main(["serve", "--port", str(free_port())]) == 2
+        told = capsys.readouterr().err
+        assert (told.count("\n"), "set SLOTCAST_RUN_DIR" in told) == (1, True)
+        assert before
+        assert set(before) <= set((served.run_dir / "prometheus").iterdir())
 
 
 def test_the_running_server_sweeps_holds(sqlite_bank: Bank) -> None:
