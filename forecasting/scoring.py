@@ -107,12 +107,18 @@ def _plans(
             if came:
                 new = dict(zip(rows["scope_id"], rows["new"], strict=True))
                 old = dict(zip(rows["scope_id"], rows["old"], strict=True))
-                found.append(score_plan_day(plan_id=plan_id, day=day, demand=came, new=new, old=old))
+                held = dict(zip(rows["scope_id"], rows["displaced"], strict=True))
+                found.append(
+                    score_plan_day(plan_id=plan_id, day=day, demand=came, new=new, old=old, displaced=held)
+                )
     return found
 
 
 def _day_items(engine: Engine, plan_id: str) -> pd.DataFrame:
-    """[scope_id, day, new, old]: the day quotas of the plan's branches; a kept limit is new = old."""
+    """[scope_id, day, new, old, displaced]: the day quotas of the plan's branches; a kept limit is new = old.
+
+    displaced: the units in use by wishes from elsewhere when the plan was made.
+    """
     rows = plan_items(engine, plan_id)
     rows = rows[
         (rows["scope_kind"] == ScopeKind.BRANCH)
@@ -127,6 +133,7 @@ def _day_items(engine: Engine, plan_id: str) -> pd.DataFrame:
             "day": rows["period_start"].dt.date,
             "new": new.astype("int64"),
             "old": rows["old_limit"].astype("int64"),
+            "displaced": [int((inputs or {}).get("displaced_units", 0)) for inputs in rows["inputs"]],
         }
     )
 

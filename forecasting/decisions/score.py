@@ -102,13 +102,23 @@ def summarise(scores: Sequence[ForecastScore]) -> Summary:
 
 
 def score_plan_day(
-    *, plan_id: str, day: date, demand: Mapping[str, float], new: Mapping[str, int], old: Mapping[str, int]
+    *,
+    plan_id: str,
+    day: date,
+    demand: Mapping[str, float],
+    new: Mapping[str, int],
+    old: Mapping[str, int],
+    displaced: Mapping[str, int] | None = None,
 ) -> PlanScore:
     """The score of a plan's day quotas on one day, over the branches that have demand and both limits.
 
     Demand is the uncensored ledger, so the counterfactual needs no guess. Only day quotas are judged:
-    week and month limits bind on what came before.
+    week and month limits bind on what came before. displaced: units that wishes from elsewhere held when the
+    plan was made; the day's own demand has only the rest of either limit.
     """
+    held = displaced or {}
+    new = {branch: max(0, limit - held.get(branch, 0)) for branch, limit in new.items()}
+    old = {branch: max(0, limit - held.get(branch, 0)) for branch, limit in old.items()}
     judged = [branch for branch in demand if branch in new and branch in old]
     total_demand = sum(demand[b] for b in judged)
     total_limit = sum(new[b] for b in judged)

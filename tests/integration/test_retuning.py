@@ -7,12 +7,14 @@ from datetime import date, timedelta
 import pytest
 
 from booking_core.read.forecasts import ForecastRun, latest_run
+from booking_core.read.plans import plan_items
+from booking_core.read.scores import plan_scores
 from forecasting import jobs
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import QuotaProposal
 from forecasting.retuning import region_proposals
 from tests.support.bank import Bank
-from tests.support.planning import core_of, furnish
+from tests.support.planning import MEAN_DAY, core_of, furnish
 from tests.support.wishes import book, core_on, reason
 
 
@@ -59,6 +61,33 @@ def test_the_day_after_a_surge_keeps_room_for_its_own_customers(
     assert now[key].proposed == pytest.approx(before[key].proposed + 4)
     assert (now[key].inputs["displaced_units"], now[key].used_units) == (4, 5)
     assert {k: v for k, v in now.items() if k != key} == {k: v for k, v in before.items() if k != key}
+
+
+def test_a_plan_is_scored_on_what_it_left_for_the_days_own_customers(
+    sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Units that displaced customers held when the plan was made are neither idle nor there to be taken."""
+    period = sqlite_bank.today - timedelta(days=1)
+    furnish(sqlite_bank, period)
+    surge, after = sqlite_bank.today + timedelta(days=2), sqlite_bank.today + timedelta(days=3)
+    full, free = sqlite_bank.add_slot(day=surge, capacity=0), sqlite_bank.add_slot(day=after)
+    core = core_on(sqlite_bank.engine)
+    for loan, slots in {"L1": (full, free), "L2": (full, free), "L3": (free,)}.items():
+        for slot in slots:
+            book(core, loan, slot)
+    with core_of(sqlite_bank, monkeypatch):
+        trained(sqlite_bank, period)
+        jobs.propose(period.isoformat())
+        assert jobs.apply(jobs.guard(period.isoformat(), "north"))["status"] == "applied"
+    sqlite_bank.set("business_offset_seconds", 4 * 86_400)
+    jobs.score(after.isoformat())
+    scores = plan_scores(sqlite_bank.engine, since=after).set_index("plan_id")
+    items = plan_items(sqlite_bank.engine, f"quota-{period}-north")
+    mine = items[(items["scope_id"] == "b1") & (items["period_kind"] == "day")]
+    limit = int(mine.loc[mine["period_start"].dt.date == after, "applied_limit"].iloc[0])
+    scored = scores.loc[f"quota-{period}-north"]
+    assert (scored["demand_units"], scored["idle_units"]) == (1, limit - 2 - 1)
+    assert scored["idle_old_units"] == MEAN_DAY - 2 - 1
 
 
 @pytest.mark.parametrize(

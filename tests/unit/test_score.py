@@ -75,3 +75,13 @@ def test_branches_without_a_quota_are_not_judged() -> None:
         plan_id="p", day=DAY, demand={"a": 5.0, "c": 99.0}, new={"a": 5}, old={"a": 5, "c": 1}
     )
     assert (score.demand_units, score.refused_units) == (5, 0)
+
+
+def test_units_held_by_displaced_wishes_are_not_there_for_the_days_own() -> None:
+    """Of 20 units wishes from elsewhere took 6: of 18 own wishes 4 are refused, 8 under the old 16."""
+    made = score_plan_day(
+        plan_id="p", day=DAY, demand={"a": 18.0}, new={"a": 20}, old={"a": 16}, displaced={"a": 6}
+    )
+    assert (made.refused_units, made.served_units, made.idle_units) == (4.0, 14.0, 0.0)
+    assert (made.refused_old_units, made.idle_old_units) == (8.0, 0.0)
+    assert made.regret_units == 0.0
