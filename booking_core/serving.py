@@ -8,6 +8,7 @@ makes its own engine and instruments after the fork.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -84,8 +85,19 @@ def serve(arguments: argparse.Namespace) -> int:
         prometheus_values.MultiProcessValue()
     )  # it had looked at the environment when it was imported
     configure_logs(arguments.log_level)
+    logging.getLogger("asyncio").addFilter(is_no_fork_artefact)
     _Server(options(arguments, folder), arguments.threads).run()
     return 0
+
+
+def is_no_fork_artefact(record: logging.LogRecord) -> bool:
+    """Whether the line is worth reading.
+
+    Gunicorn 27 stops its control server before every fork; a client that is connecting just then makes
+    asyncio log a cancelled task at level error. Nothing is lost: the actuator asks again.
+    """
+    message = record.getMessage()
+    return not ("StreamReaderProtocol.connection_made" in message and "<Task cancell" in message)
 
 
 def compact_metrics(_arbiter: Any, worker: Any) -> None:

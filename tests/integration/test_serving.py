@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from booking_core.__main__ import main
+from booking_core.serving import is_no_fork_artefact
 from tests.support.bank import Bank
 from tests.support.counts import attempts_by_outcome, drift, rows
 from tests.support.serving import Served, serve
@@ -148,3 +150,11 @@ def test_the_running_server_sweeps_holds(sqlite_bank: Bank) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.2)
     assert drift(sqlite_bank.engine) == []
+
+
+def test_a_fork_artefact_of_the_control_server_is_not_logged() -> None:
+    """The cancelled client task that gunicorn leaves at a fork is dropped; other asyncio errors are not."""
+    artefact = "Exception in callback StreamReaderProtocol.connection_made.<locals>.callback(<Task cancell"
+    for message, told in ((artefact, False), ("Task exception was never retrieved", True)):
+        record = logging.LogRecord("asyncio", logging.ERROR, "base_events.py", 1, message, None, None)
+        assert is_no_fork_artefact(record) is told
