@@ -8,10 +8,11 @@ parsing must stay quick.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any, Final
 
-from airflow.sdk import Asset, Param, conf
+from airflow.sdk import Asset, CronPartitionTimetable, Param, conf
 
 DEMAND_FORECAST: Final = Asset(name="demand_forecast", uri="slotcast://forecast/demand")
 """Emitted once a period's training is finished; its partition key is the period."""
@@ -26,6 +27,17 @@ DEFAULT_ARGS: Final[dict[str, Any]] = {
     "max_retry_delay": timedelta(minutes=5),
     "execution_timeout": timedelta(minutes=10),
 }
+
+
+def wall_schedule(cron: str, timezone: str = TIMEZONE) -> CronPartitionTimetable | None:
+    """The schedule on the wall clock; None (only by hand) under SLOTCAST_WALL_SCHEDULES=off.
+
+    The demo turns it off: it turns business days faster than the wall and triggers explicit periods, and
+    a run of the wall's evening would retune in the middle of its story.
+    """
+    if os.environ.get("SLOTCAST_WALL_SCHEDULES") == "off":
+        return None
+    return CronPartitionTimetable(cron, timezone=timezone)
 
 
 def dag_settings(period_help: str) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronPartitionTimetable, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
-from dags.common import dag_settings, explicit_period, partition_of
+from dags.common import dag_settings, explicit_period, partition_of, wall_schedule
 
 
 @dag(
     dag_id="prescale",
-    schedule=CronPartitionTimetable("*/15 * * * *", timezone="UTC"),
+    schedule=wall_schedule("*/15 * * * *", timezone="UTC"),
     description="pressure forecast → workers by quarter-hour → server plan, applied through the core's API",
     **dag_settings("business time of a quarter-hour, e.g. 2016-07-28T13:00:00Z; empty: the present one"),
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import CronPartitionTimetable, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
-from dags.common import TIMEZONE, dag_settings, explicit_period, partition_of
+from dags.common import dag_settings, explicit_period, partition_of, wall_schedule
 
 
 @dag(
     dag_id="score",
-    schedule=CronPartitionTimetable("0 20 * * *", timezone=TIMEZONE),
+    schedule=wall_schedule("0 20 * * *"),
     description="coverage, WAPE, pinball; refused, idle and regret of every plan",
     **dag_settings("last business day to score, e.g. 2016-07-28; empty: the latest complete"),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import CronPartitionTimetable, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
-from dags.common import DEMAND_FORECAST, TIMEZONE, dag_settings, explicit_period, partition_of
+from dags.common import DEMAND_FORECAST, dag_settings, explicit_period, partition_of, wall_schedule
 
 
 @dag(
     dag_id="train_demand",
-    schedule=CronPartitionTimetable("30 20 * * *", timezone=TIMEZONE),
+    schedule=wall_schedule("30 20 * * *"),
     description="demand → Prophet and challengers → calibrated quantiles and sample paths",
     **dag_settings(
         "business day whose demand is the last known, e.g. 2016-07-28; empty: the latest complete"

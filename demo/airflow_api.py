@@ -45,6 +45,7 @@ def environment(*, root: Path, var: Path, ports: Ports) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__CORE__DEFAULT_TIMEZONE": ZONE,
+        "SLOTCAST_WALL_SCHEDULES": "off",
         "PYTHONPATH": str(root),
     }
 

@@ -77,6 +77,17 @@ def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
     }
 
 
+def test_the_demos_switch_leaves_only_the_asset_schedule(airflow: dict[str, str]) -> None:
+    """With the wall's schedules off nothing starts by the clock; retune still follows its asset."""
+    dags = ask({**airflow, "SLOTCAST_WALL_SCHEDULES": "off"}, "describe")["dags"]
+    assert {dag_id: dag["timetable"] for dag_id, dag in dags.items()} == {
+        "train_demand": "NullTimetable",
+        "retune": "PartitionedAssetTimetable",
+        "prescale": "NullTimetable",
+        "score": "NullTimetable",
+    }
+
+
 def test_training_and_retuning_are_mapped_and_joined_by_an_asset(described: Any) -> None:
     """Batches of series and regions are mapped; a finished training emits the asset that retune waits for."""
     dags = described["dags"]
