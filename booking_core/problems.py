@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from booking_core.domain import FieldError, Violation
@@ -73,11 +72,22 @@ def problem(
 
 
 def violation_rows(violations: Sequence[Violation]) -> list[dict[str, Any]]:
-    """The violations as JSON: days as ISO dates."""
-    rows = []
-    for violation in violations:
-        row = asdict(violation)
-        for name in ("period_start", "next_period_starts"):
-            row[name] = row[name] and row[name].isoformat()
-        rows.append(row)
-    return rows
+    """The violations as the contract names their parts: limit, used and next_limit in units, ISO dates.
+
+    `quota` is the id of GET /v1/quotas (slot:ID for a full slot), `scope` its kind and id,
+    `period` day, week, month or slot.
+    """
+    return [
+        {
+            "reason": violation.reason,
+            "quota": violation.quota_id,
+            "scope": f"{violation.scope_kind}:{violation.scope_id}",
+            "period": violation.period_kind,
+            "period_start": violation.period_start.isoformat(),
+            "limit": violation.limit_units,
+            "used": violation.used_units,
+            "next_period_starts": (start := violation.next_period_starts) and start.isoformat(),
+            "next_limit": violation.next_limit_units,
+        }
+        for violation in violations
+    ]

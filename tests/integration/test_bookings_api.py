@@ -75,9 +75,15 @@ def test_every_level_that_binds_is_listed(api: Api) -> None:
     assert problem.headers["content-type"] == "application/problem+json"
     assert (problem.status_code, body["reason"], body["cause"]) == (409, "quota_month_full", "capacity")
     assert len(body["violations"]) == 11
-    assert {v["scope_kind"] for v in body["violations"]} == {"branch", "region", "bank", "slot"}
+    assert {v["scope"] for v in body["violations"]} == {
+        "branch:b1",
+        "region:north",
+        "bank:bank",
+        f"slot:{slot}",
+    }
     first = body["violations"][0]
-    assert (first["limit_units"], first["used_units"], first["next_limit_units"]) == (1, 1, 1)
+    assert (first["limit"], first["used"], first["next_limit"]) == (1, 1, 1)
+    assert (first["quota"], first["scope"], first["period"]) == ("branch:b1:*:month", "branch:b1", "month")
     assert first["next_period_starts"] > first["period_start"]
     assert body["retryable"]
     assert int(problem.headers["retry-after"]) == body["retry_after"] > 0
@@ -98,7 +104,7 @@ def test_an_override_of_the_next_period_is_told(api: Api) -> None:
         limit_units=7,
     )
     [violation] = api.book("L1", api.bank.add_slot(day=day)).json()["violations"]
-    assert (violation["next_period_starts"], violation["next_limit_units"]) == (
+    assert (violation["next_period_starts"], violation["next_limit"]) == (
         str(day + timedelta(days=1)),
         7,
     )
