@@ -30,14 +30,19 @@ def trained(bank: Bank, period: date) -> ForecastRun:
     return run
 
 
+def surge_and_day_after(bank: Bank) -> tuple[str, str, date]:
+    """A full slot in two days, a free one on the day after, and that day."""
+    after = bank.today + timedelta(days=3)
+    return bank.add_slot(day=after - timedelta(days=1), capacity=0), bank.add_slot(day=after), after
+
+
 def test_the_day_after_a_surge_keeps_room_for_its_own_customers(
     sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Customers displaced onto a day come on top of its own demand, and the plan's item says how many."""
     period = sqlite_bank.today - timedelta(days=1)
     furnish(sqlite_bank, period)
-    surge, after = sqlite_bank.today + timedelta(days=2), sqlite_bank.today + timedelta(days=3)
-    full, free = sqlite_bank.add_slot(day=surge, capacity=0), sqlite_bank.add_slot(day=after)
+    full, free, after = surge_and_day_after(sqlite_bank)
     core = core_on(sqlite_bank.engine)
     monkeypatch.setenv("SLOTCAST_DATABASE_URL", sqlite_bank.url)
     engine, run = sqlite_bank.engine, trained(sqlite_bank, period)
@@ -69,8 +74,7 @@ def test_a_plan_is_scored_on_what_it_left_for_the_days_own_customers(
     """Units that displaced customers held when the plan was made are neither idle nor there to be taken."""
     period = sqlite_bank.today - timedelta(days=1)
     furnish(sqlite_bank, period)
-    surge, after = sqlite_bank.today + timedelta(days=2), sqlite_bank.today + timedelta(days=3)
-    full, free = sqlite_bank.add_slot(day=surge, capacity=0), sqlite_bank.add_slot(day=after)
+    full, free, after = surge_and_day_after(sqlite_bank)
     core = core_on(sqlite_bank.engine)
     for loan, slots in {"L1": (full, free), "L2": (full, free), "L3": (free,)}.items():
         for slot in slots:
