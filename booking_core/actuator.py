@@ -32,7 +32,8 @@ from booking_core.pressure import minute_totals, quarter_hour
 from booking_core.scaling import ScalingInputs, ScalingRule, WorkerDecision, decide_workers
 from booking_core.serving import CONTROL_SOCKET, run_dir
 from booking_core.settings import BankSettings, load_settings
-from booking_core.tables import plan_items, plans, scaling_decisions, settings
+from booking_core.tables import plan_items, plans, settings
+from booking_core.tables_forecast import scaling_decisions
 from metrics.logs import configure_logs
 
 log = logging.getLogger(__name__)

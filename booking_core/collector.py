@@ -20,12 +20,13 @@ from sqlalchemy import Connection, Engine, Integer, and_, case, cast, func, sele
 from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.quotas import COUNTED_STATUSES, count_units, period_of
 from metrics import contract
-from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, PeriodKind, ScopeKind
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def quota_families(connection: Connection, bank: BankSettings, today: date, now:
         "When the current period's units run out if bookings go on as they do",
         labels=["region", "period"],
     )
-    for kind in PeriodKind:
+    for kind in UNIT_PERIODS:
         start = period_start(kind, today)
         limits, uses, full = _current(connection, kind, start)
         rates = _units_a_second(connection, bank, start, next_period_start(kind, start), now)
@@ -142,7 +143,7 @@ def _current(connection: Connection, kind: PeriodKind, start: date) -> tuple[Cou
     rows = connection.execute(
         select(
             b.region_id,
-            func.coalesce(p.limit_units, q.limit_units).label("units"),
+            (func.coalesce(p.limit_units, q.limit_units) + func.coalesce(p.extra_units, 0)).label("units"),
             func.coalesce(p.used_units, 0).label("used"),
         )
         .select_from(t.branches.outerjoin(t.quotas, standing).outerjoin(t.quota_periods, counted))
@@ -213,7 +214,7 @@ def unmet_family(connection: Connection) -> Metric:
 
 def worker_families(connection: Connection, now: datetime) -> list[Metric]:
     """Workers running and wanted, as the actuator last wrote them; none while it is silent."""
-    d = t.scaling_decisions.c
+    d = tf.scaling_decisions.c
     row = connection.execute(
         select(d.running, d.target)
         .where(d.at_utc >= now - ACTUATOR_SILENT)
@@ -229,7 +230,7 @@ def worker_families(connection: Connection, now: datetime) -> list[Metric]:
 
 def forecast_families(connection: Connection, today: date) -> list[Metric]:
     """When the newest usable demand forecast was trained, and how forecasts of the last days fared."""
-    r, s = t.forecast_runs.c, t.score_forecasts.c
+    r, s = tf.forecast_runs.c, tf.score_forecasts.c
     trained = connection.scalar(
         select(func.max(r.trained_utc)).where(r.kind == "demand", r.status == "ready")
     )

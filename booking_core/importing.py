@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import make_engine, write_transaction
 from booking_core.settings import load_settings
 from booking_core.store.rows import put_rows
@@ -126,7 +127,7 @@ def import_pressure(connection: Connection, path: str, source: str, *, synthetic
             "busy_seconds": line.number("busy_seconds"),
             "synthetic": synthetic,
         }
-    put_rows(connection, t.pressure_minutes, list(rows.values()))
+    put_rows(connection, tf.pressure_minutes, list(rows.values()))
     return f"{len(rows)} quarter-hours of pressure from {source}"
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.database import write_transaction
 from booking_core.settings import load_settings
-from booking_core.tables import pressure_minutes
+from booking_core.tables_forecast import pressure_minutes
 
 log = logging.getLogger(__name__)
 

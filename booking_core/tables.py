@@ -1,7 +1,7 @@
-"""The schema: every table of Slotcast, declared once, migrated by one Alembic history.
+"""The schema of the bank, its quotas, bookings and plans; forecasts are in `tables_forecast`.
 
-Two conventions: times are aware UTC (`UtcDateTime`), days are bank-local dates. Tables named
-forecast_* and score_* are written only by forecasting/store.py; all others only by the core.
+One Alembic history migrates all of it. Two conventions: times are aware UTC (`UtcDateTime`), days are
+bank-local dates.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -20,7 +21,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Numeric,
     String,
@@ -31,6 +31,9 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.default import DefaultExecutionContext
+
+from metrics.contract import ALL_CHANNELS
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -138,43 +141,67 @@ quotas = Table(
     Column("quota_id", String(160), primary_key=True, comment="scope_kind:scope_id:channel:period"),
     Column("scope_kind", String(8), nullable=False),
     Column("scope_id", String(64), nullable=False),
-    Column("channel", String(16), nullable=False, default="*"),
-    Column("period_kind", String(8), nullable=False),
-    Column("limit_units", Integer, nullable=False),
+    Column("channel", String(16), nullable=False, default=ALL_CHANNELS),
+    Column("period_kind", String(16), nullable=False, comment="day | week | month | funds_day"),
+    Column("limit_units", BigInteger, nullable=False, comment="units; CNY of a funds_day"),
     Column("updated_utc", UtcDateTime, nullable=False),
     UniqueConstraint("scope_kind", "scope_id", "channel", "period_kind"),
     CheckConstraint("limit_units >= 0", name="limit_not_negative"),
     comment="Standing limits: one per scope and kind of period; no row = no limit at that level",
 )
 
+
+def _period_id(context: DefaultExecutionContext) -> str:
+    """The id of the row that is inserted: its other key columns, joined."""
+    row = {"channel": ALL_CHANNELS} | context.get_current_parameters()
+    return "{scope_kind}:{scope_id}:{channel}:{period_kind}:{period_start}".format_map(row)
+
+
 quota_periods = Table(
     "quota_periods",
     metadata,
     Column("scope_kind", String(8), primary_key=True),
     Column("scope_id", String(64), primary_key=True),
-    Column("channel", String(16), primary_key=True, default="*"),
-    Column("period_kind", String(8), primary_key=True),
+    Column("channel", String(16), primary_key=True, default=ALL_CHANNELS),
+    Column("period_kind", String(16), primary_key=True),
     Column("period_start", Date, primary_key=True),
-    Column("used_units", Integer, nullable=False, default=0),
-    Column("limit_units", Integer, comment="override of one concrete period; null = standing"),
+    Column(
+        "period_id",
+        String(176),
+        nullable=False,
+        unique=True,
+        default=_period_id,
+        comment="scope_kind:scope_id:channel:period:start; locks are taken by it",
+    ),
+    Column("used_units", BigInteger, nullable=False, default=0, comment="units; CNY of a funds_day"),
+    Column("limit_units", BigInteger, comment="override of one concrete period; null = standing"),
+    Column("extra_units", BigInteger, nullable=False, default=0, comment="of temporaries in force"),
     Column("plan_id", String(64), comment="the plan that set the override"),
     CheckConstraint("used_units >= 0", name="used_not_negative"),
-    comment="The locked counter of one concrete period, with its override where a plan set one",
+    comment="The locked counter of one concrete period; limit in force = (override else standing) + extra",
 )
 
 quota_temporaries = Table(
     "quota_temporaries",
     metadata,
-    Column("temporary_id", String(64), primary_key=True),
+    Column("temporary_id", String(64), primary_key=True, comment="chosen by the operator: idempotent"),
     Column("scope_kind", String(8), nullable=False),
     Column("scope_id", String(64), nullable=False),
-    Column("channel", String(16), nullable=False, default="*"),
-    Column("period_kind", String(8), nullable=False),
+    Column("channel", String(16), nullable=False, default=ALL_CHANNELS),
+    Column("period_kind", String(16), nullable=False),
     Column("period_start", Date, nullable=False),
-    Column("extra_units", Integer, nullable=False),
-    Column("expires_utc", UtcDateTime, nullable=False),
+    Column("extra_units", BigInteger, nullable=False),
+    Column("expires_utc", UtcDateTime, nullable=False, comment="wall time"),
+    Column("created_utc", UtcDateTime, nullable=False),
     Column("created_by", String(64), nullable=False),
-    comment="Extra units with an expiry, on top of the limit (schema only until issue 3)",
+    Column("ended_utc", UtcDateTime, comment="null = in force: counted in quota_periods.extra_units"),
+    Index(
+        "ix_quota_temporaries_in_force",
+        "expires_utc",
+        sqlite_where=text("ended_utc IS NULL"),
+        postgresql_where=text("ended_utc IS NULL"),
+    ),
+    comment="Extra units with an expiry, on top of a period's limit",
 )
 
 # --- bookings ---------------------------------------------------------------------------------
@@ -193,28 +220,32 @@ bookings = Table(
         "status",
         String(16),
         nullable=False,
-        comment="held | confirmed | checked_in | completed | no_show | cancelled | expired",
+        comment="offered | held | confirmed | checked_in | completed | no_show | cancelled | expired",
     ),
     Column("units", Integer, nullable=False, default=1),
     Column("amount_cny", CNY),
     Column("option", String(24), comment="shorten_term | reduce_instalment | full"),
     Column("contact", Text),
     Column("created_utc", UtcDateTime, nullable=False),
-    Column("held_until_utc", UtcDateTime, comment="wall time; null once confirmed"),
+    Column("held_until_utc", UtcDateTime, comment="wall time, of an offer or a hold; null once confirmed"),
     Column("version", Integer, nullable=False, default=1, comment="compare-and-swap counter"),
+    Column("reserved_cny", BigInteger, comment="yuan that count against funds caps, rounded up"),
+    Column("checked_in_utc", UtcDateTime, comment="wall time"),
+    Column("service_started_utc", UtcDateTime, comment="wall time"),
+    Column("service_ended_utc", UtcDateTime, comment="wall time"),
     Index("ix_bookings_service_day_branch", "service_day", "branch_id"),
     Index(
         "ix_bookings_held_until",
         "held_until_utc",
-        sqlite_where=text("status = 'held'"),
-        postgresql_where=text("status = 'held'"),
+        sqlite_where=text("status IN ('held', 'offered')"),
+        postgresql_where=text("status IN ('held', 'offered')"),
     ),
     Index(
         "uq_bookings_live_loan",
         "loan_ref",
         unique=True,
-        sqlite_where=text("status IN ('held', 'confirmed', 'checked_in')"),
-        postgresql_where=text("status IN ('held', 'confirmed', 'checked_in')"),
+        sqlite_where=text("status IN ('offered', 'held', 'confirmed', 'checked_in')"),
+        postgresql_where=text("status IN ('offered', 'held', 'confirmed', 'checked_in')"),
     ),
 )
 
@@ -226,6 +257,7 @@ booking_events = Table(
     Column("at_utc", UtcDateTime, nullable=False),
     Column("from_status", String(16)),
     Column("to_status", String(16), nullable=False),
+    Column("slot_id", String(96), comment="the slot from then on; null before issue 3"),
     Column("actor", String(64), nullable=False),
     comment="Append-only history of every transition",
 )
@@ -259,7 +291,6 @@ attempts = Table(
     Column("cause", String(16), comment="null when held"),
     Column("booking_ref", String(40)),
     Column("violations", JSON, comment="every limit that bound"),
-    Column("first_remedy", String(32), comment="action of the best remedy offered"),
     Column("duration_seconds", Float),
     Index("ix_attempts_service_day_branch", "service_day", "branch_id"),
 )
@@ -308,16 +339,44 @@ waitlist = Table(
     Column("entry_ref", String(40), primary_key=True),
     Column("loan_ref", ForeignKey("loans.loan_ref"), nullable=False),
     Column("branch_id", ForeignKey("branches.branch_id"), nullable=False),
-    Column("wished_day", Date, nullable=False),
+    Column("region_id", String(32), nullable=False),
+    Column("wished_day", Date, nullable=False, comment="first day that suits"),
+    Column("latest_day", Date, nullable=False, comment="last day that suits"),
     Column("channel", String(16), nullable=False),
     Column("priority", Integer, nullable=False, default=0),
     Column("status", String(16), nullable=False, comment="waiting | offered | booked | left | expired"),
     Column("joined_utc", UtcDateTime, nullable=False),
-    Column("offered_slot_id", String(96)),
-    Column("offer_expires_utc", UtcDateTime),
     Column("promise", JSON, comment="date and chance promised at joining"),
-    Index("ix_waitlist_queue", "branch_id", "wished_day", "status", "priority", "joined_utc"),
-    comment="Schema only until issue 3",
+    Column("booking_ref", String(40), comment="the offer, then the booking it became"),
+    Column("actor", String(64), nullable=False, comment="who put it on the list"),
+    Column("closed_reason", String(32), comment="why it left or expired, told to the customer"),
+    Index("ix_waitlist_queue", "branch_id", "status", "priority", "joined_utc"),
+    Index(
+        "uq_waitlist_live_loan",
+        "loan_ref",
+        unique=True,
+        sqlite_where=text("status IN ('waiting', 'offered')"),
+        postgresql_where=text("status IN ('waiting', 'offered')"),
+    ),
+    comment="Who waits at a branch for a place on one of the days wished_day..latest_day",
+)
+
+waitlist_events = Table(
+    "waitlist_events",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("entry_ref", ForeignKey("waitlist.entry_ref"), nullable=False, index=True),
+    Column("at_utc", UtcDateTime, nullable=False),
+    Column(
+        "kind",
+        String(16),
+        nullable=False,
+        comment="joined | offered | skipped | accepted | expired | left | booked",
+    ),
+    Column("reason", String(32), comment="why it was skipped, expired or left"),
+    Column("slot_id", String(96), comment="the slot that was offered, or would have been"),
+    Column("actor", String(64), nullable=False),
+    comment="Append-only history of every entry",
 )
 
 # --- plans ------------------------------------------------------------------------------------
@@ -372,148 +431,6 @@ plan_items = Table(
     Column("inputs", JSON),
     Column("before_override", Integer, comment="override replaced at application, for rollback"),
     Column("applied_limit", Integer, comment="what was really set (never below used)"),
-)
-
-# --- forecasts and scores (written by forecasting/store.py) -------------------------------------
-
-forecast_runs = Table(
-    "forecast_runs",
-    metadata,
-    Column("run_id", String(64), primary_key=True),
-    Column("kind", String(16), nullable=False, comment="demand | pressure"),
-    Column("period", Date, nullable=False, index=True, comment="business day it was made on"),
-    Column("status", String(16), nullable=False, comment="training | ready | vetoed"),
-    Column("verdict", String(32), comment="veto name"),
-    Column("trained_utc", UtcDateTime, nullable=False, comment="wall time"),
-    Column("span_from", Date),
-    Column("span_to", Date),
-    Column("parameters", JSON, nullable=False),
-    Column("scores", JSON, comment="backtest figures of champion and weeks8"),
-    Column("libraries", JSON),
-)
-
-forecast_values = Table(
-    "forecast_values",
-    metadata,
-    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
-    Column("branch_id", String(64), primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("model", String(32), nullable=False, comment="what was used for this branch"),
-    Column("mean", Float, nullable=False),
-    Column("q10", Float, nullable=False),
-    Column("q25", Float, nullable=False),
-    Column("q50", Float, nullable=False),
-    Column("q75", Float, nullable=False),
-    Column("q90", Float, nullable=False),
-)
-
-forecast_paths = Table(
-    "forecast_paths",
-    metadata,
-    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
-    Column("branch_id", String(64), primary_key=True),
-    Column("first_day", Date, nullable=False),
-    Column("days", Integer, nullable=False),
-    Column("paths", Integer, nullable=False),
-    Column("data", LargeBinary, nullable=False, comment="zlib(float32[paths, days], C order)"),
-    comment="Joint sample paths, so that weeks, months and regions aggregate rightly",
-)
-
-forecast_series = Table(
-    "forecast_series",
-    metadata,
-    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
-    Column("branch_id", String(64), primary_key=True),
-    Column("champion", String(32), nullable=False),
-    Column("why", Text, nullable=False),
-    Column("wql_champion", Float),
-    Column("wql_weeks8", Float),
-    Column("coverage80", Float),
-    Column("observations", Integer, nullable=False),
-)
-
-forecast_pressure = Table(
-    "forecast_pressure",
-    metadata,
-    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
-    Column("starts_utc", UtcDateTime, primary_key=True, comment="business time, quarter-hours"),
-    Column("mean_rps", Float, nullable=False),
-    Column("q50_rps", Float, nullable=False),
-    Column("q90_rps", Float, nullable=False),
-)
-
-forecast_proposals = Table(
-    "forecast_proposals",
-    metadata,
-    Column("period", String(32), primary_key=True),
-    Column("kind", String(8), primary_key=True),
-    Column("region_id", String(32), primary_key=True),
-    Column("run_id", String(64), nullable=False),
-    Column("created_utc", UtcDateTime, nullable=False),
-    Column("body", JSON, nullable=False, comment="proposals before guardrails, with their inputs"),
-)
-
-score_forecasts = Table(
-    "score_forecasts",
-    metadata,
-    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
-    Column("branch_id", String(64), primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("horizon_days", Integer, nullable=False),
-    Column("actual", Float, nullable=False),
-    Column("mean", Float, nullable=False),
-    Column("inside80", Boolean, nullable=False),
-    Column("pinball", Float, nullable=False, comment="mean pinball loss over the quantiles, units"),
-)
-
-score_plans = Table(
-    "score_plans",
-    metadata,
-    Column("plan_id", ForeignKey("plans.plan_id"), primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("demand_units", Float, nullable=False),
-    Column("served_units", Float, nullable=False),
-    Column("refused_units", Float, nullable=False, comment="unmet + displaced for want of quota"),
-    Column("idle_units", Float, nullable=False),
-    Column("refused_old_units", Float, comment="had the old quotas stayed"),
-    Column("idle_old_units", Float),
-    Column("regret_units", Float, comment="refused above perfect foresight at the same total"),
-)
-
-# --- pressure and servers -----------------------------------------------------------------------
-
-pressure_minutes = Table(
-    "pressure_minutes",
-    metadata,
-    Column("minute_utc", UtcDateTime, primary_key=True, comment="wall time, start of the minute"),
-    Column(
-        "business_utc",
-        UtcDateTime,
-        primary_key=True,
-        comment="business quarter-hour it fell in (one wall minute may hold several in the demo)",
-    ),
-    Column("source", String(64), primary_key=True, comment="worker that counted, or 'import:NAME'"),
-    Column("requests", Integer, nullable=False),
-    Column("refused", Integer, nullable=False, comment="of these, answered 4xx or 5xx"),
-    Column("failed", Integer, nullable=False, default=0, comment="of these, answered 5xx"),
-    Column("busy_seconds", Float, nullable=False, comment="time spent serving, summed"),
-    Column("synthetic", Boolean, nullable=False, default=False),
-    Index("ix_pressure_minutes_business", "business_utc"),
-)
-
-scaling_decisions = Table(
-    "scaling_decisions",
-    metadata,
-    Column("decision_id", Integer, primary_key=True, autoincrement=True),
-    Column("at_utc", UtcDateTime, nullable=False, index=True),
-    Column("business_utc", UtcDateTime, nullable=False),
-    Column("running", Integer, nullable=False),
-    Column("target", Integer, nullable=False),
-    Column("reactive_need", Integer, nullable=False),
-    Column("forecast_need", Integer, comment="null: no applied server plan covers now"),
-    Column("observed_rps", Float, nullable=False),
-    Column("reason", String(32), nullable=False, comment="the rule that set the target"),
-    Column("plan_id", String(64)),
 )
 
 # --- access and audit ---------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from booking_core.domain import (
 from booking_core.read.bank import bank_settings
 from booking_core.read.demand import wishes_of_day
 from booking_core.read.quotas import LIVE_STATUSES, quota_periods
-from metrics.contract import BANK_SCOPE_ID, Channel, PeriodKind, Reason, ScopeKind
+from metrics.contract import BANK_SCOPE_ID, UNIT_PERIODS, Channel, PeriodKind, Reason, ScopeKind
 
 Limits = dict[tuple[QuotaKey, date], int]
 """The limit in force of each level and period."""
@@ -50,7 +50,7 @@ def limits_of(engine: Engine, first: date, last: date) -> Limits:
     """Every limit in force in the periods that touch first..last (channel "*" only)."""
     limits: Limits = {}
     for scope in ScopeKind:
-        for kind in PeriodKind:
+        for kind in UNIT_PERIODS:
             rows = quota_periods(engine, since=first, until=last, period_kind=kind, scope_kind=scope)
             for row in rows[rows["limit_units"].notna()].to_dict("records"):
                 key = QuotaKey(scope, row["scope_id"], kind, row["channel"])
@@ -150,7 +150,7 @@ def counted_in(branch_id: str, region_id: str, day: date) -> Iterator[tuple[Quot
     """Every level and period that a booking at the branch on the day counts in, limited or not."""
     scopes = ((ScopeKind.BRANCH, branch_id), (ScopeKind.REGION, region_id), (ScopeKind.BANK, BANK_SCOPE_ID))
     for scope, scope_id in scopes:
-        for kind in PeriodKind:
+        for kind in UNIT_PERIODS:
             yield QuotaKey(scope, scope_id, kind), period_start(kind, day)
 
 

@@ -26,7 +26,7 @@ from forecasting.decisions.quotas import (
     propose_quotas,
 )
 from forecasting.frames import SamplePaths
-from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, ScopeKind
 
 DEMAND: Final = "demand"
 
@@ -108,7 +108,7 @@ def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[Limi
     """The region's limits on all channels, of every period that holds a day to be planned."""
     found = []
     for scope_kind in (ScopeKind.BRANCH, ScopeKind.REGION):
-        for period_kind in PeriodKind:
+        for period_kind in UNIT_PERIODS:
             rows = quota_periods(
                 engine,
                 since=day + timedelta(days=1),
@@ -124,7 +124,7 @@ def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[Limi
                     scope_id=row["scope_id"],
                     period_kind=str(period_kind),
                     period_start=row["period_start"].date(),
-                    limit_units=int(row["limit_units"]),
+                    limit_units=int(row["limit_units"] - row["extra_units"]),  # a plan sets what is beneath
                     used_units=int(row["used_units"]),
                 )
                 for row in rows.to_dict("records")

@@ -17,7 +17,7 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import database_url, make_engine, write_transaction
 from forecasting.decisions.score import ForecastScore, PlanScore
 from forecasting.decisions.servers import QuarterPressure
@@ -66,7 +66,7 @@ def start_run(
         "libraries": dict(libraries),
     }
     with write_transaction(engine) as connection:
-        _insert_missing(connection, t.forecast_runs, [row])
+        _insert_missing(connection, tf.forecast_runs, [row])
 
 
 def save_series(
@@ -85,7 +85,7 @@ def save_series(
     """
     key = {"run_id": run_id, "branch_id": branch_id}
     with write_transaction(engine) as connection:
-        _insert_missing(connection, t.forecast_series, [key | dict(choice)])
+        _insert_missing(connection, tf.forecast_series, [key | dict(choice)])
         if quantiles is not None:
             days = [
                 key
@@ -93,7 +93,7 @@ def save_series(
                 | {column: float(row[name]) for column, name in _QUANTILE_COLUMNS.items()}
                 for row in quantiles.to_dict("records")
             ]
-            _insert_missing(connection, t.forecast_values, days)
+            _insert_missing(connection, tf.forecast_values, days)
         if paths is not None:
             values = np.ascontiguousarray(paths.values, dtype=np.float32)
             packed = {
@@ -102,23 +102,23 @@ def save_series(
                 "paths": values.shape[0],
                 "data": zlib.compress(values.tobytes()),
             }
-            _insert_missing(connection, t.forecast_paths, [key | packed])
+            _insert_missing(connection, tf.forecast_paths, [key | packed])
 
 
 def save_pressure(engine: Engine, run_id: str, quarters: Sequence[QuarterPressure]) -> None:
     """Keep the pressure forecast of a run."""
     rows = [{"run_id": run_id} | asdict(quarter) for quarter in quarters]
     with write_transaction(engine) as connection:
-        _insert_missing(connection, t.forecast_pressure, rows)
+        _insert_missing(connection, tf.forecast_pressure, rows)
 
 
 def finish_run(
     engine: Engine, run_id: str, *, status: str, verdict: str | None, scores: Mapping[str, Any]
 ) -> None:
     """Close a run that is in training as ready or vetoed; a closed run stays as it was closed."""
-    r = t.forecast_runs.c
+    r = tf.forecast_runs.c
     statement = (
-        update(t.forecast_runs)
+        update(tf.forecast_runs)
         .where(r.run_id == run_id, r.status == TRAINING)
         .values(status=status, verdict=verdict, scores=dict(scores))
     )
@@ -139,12 +139,12 @@ def save_proposal(
         "body": body,
     }
     with write_transaction(engine) as connection:
-        _insert_missing(connection, t.forecast_proposals, [row])
+        _insert_missing(connection, tf.forecast_proposals, [row])
 
 
 def proposal(engine: Engine, *, period: str, kind: str, region: str) -> dict[str, Any] | None:
     """The body of the proposal of this period, kind and region; None where there is none."""
-    p = t.forecast_proposals.c
+    p = tf.forecast_proposals.c
     statement = select(p.body).where(p.period == period, p.kind == kind, p.region_id == region)
     with engine.connect() as connection:
         body = connection.scalar(statement)
@@ -154,8 +154,8 @@ def proposal(engine: Engine, *, period: str, kind: str, region: str) -> dict[str
 def save_scores(engine: Engine, forecasts: Sequence[ForecastScore], plans: Sequence[PlanScore]) -> None:
     """Keep scores; days scored before stay as they were scored."""
     with write_transaction(engine) as connection:
-        _insert_missing(connection, t.score_forecasts, [asdict(score) for score in forecasts])
-        _insert_missing(connection, t.score_plans, [asdict(score) for score in plans])
+        _insert_missing(connection, tf.score_forecasts, [asdict(score) for score in forecasts])
+        _insert_missing(connection, tf.score_plans, [asdict(score) for score in plans])
 
 
 def _insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -119,12 +119,34 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
+class Shown(StrEnum):
+    """What became of a try for a slot that was shown as free."""
+
+    HELD = "held"
+    TAKEN = "taken"
+    CHANGED = "changed"
+
+
+class OfferOutcome(StrEnum):
+    """What became of an offer to the waitlist."""
+
+    ACCEPTED = "accepted"
+    EXPIRED = "expired"
+    DECLINED = "declined"
+    SKIPPED = "skipped"
+
+
 class PeriodKind(StrEnum):
-    """The periods a quota counts in: bank-local day, ISO week, calendar month."""
+    """The periods a quota counts in: bank-local day, ISO week, calendar month; a day's funds in CNY."""
 
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+    FUNDS_DAY = "funds_day"
+
+
+UNIT_PERIODS: Final = (PeriodKind.DAY, PeriodKind.WEEK, PeriodKind.MONTH)
+"""The periods that count units; the other kind counts whole yuan."""
 
 
 class ScopeKind(StrEnum):
@@ -145,6 +167,7 @@ QUOTA_FULL: Final[dict[PeriodKind, Reason]] = {
     PeriodKind.DAY: Reason.QUOTA_DAY_FULL,
     PeriodKind.WEEK: Reason.QUOTA_WEEK_FULL,
     PeriodKind.MONTH: Reason.QUOTA_MONTH_FULL,
+    PeriodKind.FUNDS_DAY: Reason.FUNDS_CAP_REACHED,
 }
 
 
@@ -172,6 +195,8 @@ QUOTA_USED: Final = "booking_quota_used"
 BRANCHES_EXHAUSTED: Final = "booking_branches_exhausted"
 WAITLIST_ENTRIES: Final = "booking_waitlist_entries"
 WAITLIST_OLDEST: Final = "booking_waitlist_oldest_timestamp_seconds"
+WAITLIST_OFFERS: Final = "booking_waitlist_offers_total"
+SHOWN_FREE: Final = "booking_shown_free_total"
 UNMET_DEMAND: Final = "booking_unmet_demand_total"
 INVARIANT_VIOLATIONS: Final = "booking_invariant_violations"
 WORKERS_RUNNING: Final = "booking_workers_running"

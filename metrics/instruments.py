@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from metrics import contract
-from metrics.contract import Channel, Outcome, Reason
+from metrics.contract import Channel, OfferOutcome, Outcome, Reason, Shown
 
 UNKNOWN_CHANNEL: Final = "unknown"
 """Channel of an attempt whose body did not tell one."""
@@ -35,6 +35,18 @@ class Instruments:
         self.attempts_unrecorded = Counter(
             contract.ATTEMPTS_UNRECORDED,
             "Attempts that could not be written to the database",
+            registry=self.registry,
+        )
+        self.shown_free = Counter(
+            contract.SHOWN_FREE,
+            "Tries for a slot that was shown as free, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.waitlist_offers = Counter(
+            contract.WAITLIST_OFFERS,
+            "Places offered to the waitlist, by what became of the offer",
+            ["outcome"],
             registry=self.registry,
         )
         self.request_seconds = Histogram(
@@ -62,6 +74,10 @@ class Instruments:
         )
         self.db_pool_in_use = self._gauge(contract.DB_POOL_IN_USE, "Database connections in use")
         self.db_pool_size = self._gauge(contract.DB_POOL_SIZE, "Database connections allowed")
+        for shown in Shown:
+            self.shown_free.labels(shown.value)
+        for offer in OfferOutcome:
+            self.waitlist_offers.labels(offer.value)
         for channel in (*Channel, UNKNOWN_CHANNEL):
             self.attempts.labels(channel, Outcome.HELD.value, HELD_REASON)
             for reason in Reason:

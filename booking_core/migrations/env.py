@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from booking_core import tables
+from booking_core import tables, tables_forecast  # noqa: F401 – its tables are on the same metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -8,6 +8,7 @@ import pandas as pd
 from sqlalchemy import Engine, inspect, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.sql import frame, in_region
 from booking_core.settings import BankSettings, load_settings
 
@@ -36,7 +37,7 @@ def policy(engine: Engine) -> dict[str, Any]:
 def has_synthetic(engine: Engine) -> bool:
     """Whether any demand or pressure in the database is marked synthetic."""
     demand = select(t.demand_history.c.day).where(t.demand_history.c.synthetic).limit(1)
-    pressure = select(t.pressure_minutes.c.minute_utc).where(t.pressure_minutes.c.synthetic).limit(1)
+    pressure = select(tf.pressure_minutes.c.minute_utc).where(tf.pressure_minutes.c.synthetic).limit(1)
     with engine.connect() as connection:
         return any(connection.execute(each).first() is not None for each in (demand, pressure))
 

@@ -13,6 +13,7 @@ import pandas as pd
 from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 
 
@@ -44,9 +45,9 @@ def latest_run(
 
     until_period: only runs made on that day or before. status None: whatever became of it.
     """
-    r = t.forecast_runs.c
+    r = tf.forecast_runs.c
     statement = (
-        select(t.forecast_runs)
+        select(tf.forecast_runs)
         .where(r.kind == kind)
         .where(*([] if status is None else [r.status == status]))
         .where(*([] if until_period is None else [r.period <= until_period]))
@@ -63,7 +64,7 @@ def forecast_days(engine: Engine, run_id: str, region: str | None = None) -> pd.
 
     [branch_id, day, model, mean, q10, q25, q50, q75, q90]
     """
-    v, names = t.forecast_values.c, ("mean", "q10", "q25", "q50", "q75", "q90")
+    v, names = tf.forecast_values.c, ("mean", "q10", "q25", "q50", "q75", "q90")
     statement = (
         select(v.branch_id, v.day, v.model, *(v[name] for name in names))
         .join(t.branches, t.branches.c.branch_id == v.branch_id)
@@ -79,7 +80,7 @@ def series_choices(engine: Engine, run_id: str, region: str | None = None) -> pd
 
     [branch_id, champion, why, wql_champion, wql_weeks8, coverage80, observations]
     """
-    s = t.forecast_series.c
+    s = tf.forecast_series.c
     dtypes = {
         "branch_id": "str",
         "champion": "str",
@@ -105,7 +106,7 @@ def sample_paths(
 
     Path k of every branch belongs together: sum over branches or days first, take quantiles after.
     """
-    f = t.forecast_paths.c
+    f = tf.forecast_paths.c
     statement = (
         select(f.branch_id, f.first_day, f.days, f.paths, f.data)
         .join(t.branches, t.branches.c.branch_id == f.branch_id)
@@ -147,7 +148,7 @@ def pressure_forecast(engine: Engine, *, since: datetime, until: datetime) -> pd
 
     Each quarter-hour comes from the newest ready run that covers it.
     """
-    p, r = t.forecast_pressure.c, t.forecast_runs.c
+    p, r = tf.forecast_pressure.c, tf.forecast_runs.c
     newest = (
         select(
             p.starts_utc,
@@ -161,7 +162,7 @@ def pressure_forecast(engine: Engine, *, since: datetime, until: datetime) -> pd
             )
             .label("place"),
         )
-        .join(t.forecast_runs, r.run_id == p.run_id)
+        .join(tf.forecast_runs, r.run_id == p.run_id)
         .where(r.status == "ready", p.starts_utc >= since, p.starts_utc < until)
         .subquery()
     )

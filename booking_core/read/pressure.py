@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 from sqlalchemy import Engine, case, func, select
 
-from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.bank import bank_settings
 from booking_core.read.sql import UTC_TIME, frame, typed
 
@@ -25,7 +25,7 @@ def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd
     recorded pressure compare also where days are turned faster than the wall. The running quarter-hour
     is not over yet and shows too little. synthetic: some of its requests are.
     """
-    p = t.pressure_minutes.c
+    p = tf.pressure_minutes.c
     recorded = p.source.not_like(_IMPORTED)
     statement = (
         select(

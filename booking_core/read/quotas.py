@@ -14,7 +14,7 @@ from booking_core.read.bank import branches
 from booking_core.read.sql import DAY, frame, in_region, typed
 from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
-LIVE_STATUSES: Final = ("held", "confirmed", "checked_in", "completed", "no_show")
+LIVE_STATUSES: Final = ("offered", "held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use a quota's units."""
 
 _SCOPE: Final = ["scope_kind", "scope_id", "channel", "period_kind"]
@@ -27,6 +27,7 @@ _PERIODS: Final = {
     "period_start": DAY,
     "limit_units": "Int64",
     "standing_units": "Int64",
+    "extra_units": "int64",
     "used_units": "int64",
     "plan_id": "str",
 }
@@ -44,8 +45,9 @@ def quota_periods(
     """One row for each period that touches since..until, of every scope that has any limit there.
 
     [scope_kind, scope_id, channel, region_id, period_kind, period_start, limit_units (in force; missing =
-    no limit), standing_units, used_units, plan_id (that set the override)]. Periods not yet counted by
-    the core (no limit, or nothing booked) have their live bookings counted here.
+    no limit), standing_units, extra_units (of temporary quotas, in limit_units), used_units, plan_id (that
+    set the override)]. Periods not yet counted by the core (no limit, or nothing booked) have their live
+    bookings counted here.
     """
     kind = PeriodKind(period_kind)
     starts = _starts(kind, since, until)
@@ -66,13 +68,20 @@ def quota_periods(
             p.period_kind,
             p.period_start,
             p.limit_units.label("override_units"),
+            p.extra_units,
             p.used_units.label("counted_units"),
             p.plan_id,
         ).where(
             p.scope_kind == scope_kind, p.period_kind == kind, p.period_start.between(starts[0], starts[-1])
         ),
         dict.fromkeys(_SCOPE, "str")
-        | {"period_start": DAY, "override_units": "Int64", "counted_units": "Int64", "plan_id": "str"},
+        | {
+            "period_start": DAY,
+            "override_units": "Int64",
+            "extra_units": "Int64",
+            "counted_units": "Int64",
+            "plan_id": "str",
+        },
     )
     overridden = concrete.loc[concrete["override_units"].notna(), _SCOPE]
     scopes = pd.concat([standing[_SCOPE], overridden]).drop_duplicates()
@@ -83,7 +92,8 @@ def quota_periods(
         .merge(standing, how="left", on=_SCOPE)
         .merge(concrete, how="left", on=[*_SCOPE, "period_start"])
     )
-    rows["limit_units"] = rows["override_units"].fillna(rows["standing_units"])
+    rows["extra_units"] = rows["extra_units"].fillna(0)
+    rows["limit_units"] = rows["override_units"].fillna(rows["standing_units"]) + rows["extra_units"]
     rows["used_units"] = rows["counted_units"].fillna(0)
     uncounted = rows["counted_units"].isna()
     if uncounted.any():

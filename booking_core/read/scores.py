@@ -9,6 +9,7 @@ import pandas as pd
 from sqlalchemy import Engine, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, frame, in_region
 
 _FORECASTS: Final = {
@@ -40,7 +41,7 @@ def forecast_scores(engine: Engine, *, since: date, region: str | None = None) -
 
     [run_id, branch_id, day, horizon_days, actual, mean, inside80, pinball]
     """
-    s = t.score_forecasts.c
+    s = tf.score_forecasts.c
     statement = (
         select(*(s[name] for name in _FORECASTS))
         .join(t.branches, t.branches.c.branch_id == s.branch_id)
@@ -56,7 +57,7 @@ def plan_scores(engine: Engine, *, since: date, region: str | None = None) -> pd
     [plan_id, region_id, day, demand_units, served_units, refused_units, idle_units, refused_old_units,
     idle_old_units, regret_units]
     """
-    s, p = t.score_plans.c, t.plans.c
+    s, p = tf.score_plans.c, t.plans.c
     columns = [p.region_id if name == "region_id" else s[name] for name in _PLANS]
     statement = (
         select(*columns)

@@ -9,6 +9,7 @@ import pandas as pd
 from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.sql import UTC_TIME, frame, quarter_index, quarter_starts, typed
 
 _DECISIONS: Final = {
@@ -30,7 +31,7 @@ def scaling_decisions(engine: Engine, *, since_wall: datetime) -> pd.DataFrame:
     [at_utc (wall), business_utc, running, target, reactive_need, forecast_need, observed_rps, reason,
     plan_id]; forecast_need is missing where no server plan covered the moment.
     """
-    d = t.scaling_decisions.c
+    d = tf.scaling_decisions.c
     statement = (
         select(*(d[name] for name in _DECISIONS))
         .where(d.at_utc >= since_wall)
@@ -41,7 +42,7 @@ def scaling_decisions(engine: Engine, *, since_wall: datetime) -> pd.DataFrame:
 
 def workers_by_quarter(engine: Engine, *, since: datetime, until: datetime) -> pd.DataFrame:
     """[starts_utc (business quarter-hour), running, target]: the most workers of each, in order."""
-    d = t.scaling_decisions.c
+    d = tf.scaling_decisions.c
     statement = (
         select(
             quarter_index(d.business_utc).label("quarter"),

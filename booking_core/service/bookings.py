@@ -131,8 +131,7 @@ def refuse(core: Core, asking: Asking, refused: Refused, told: Wish | Told, *, o
         else:
             found = change_fields(refused)
     if refused.reason.cause in RECORDED:
-        first = found[0]["action"] if found else None
-        core.retried(lambda: _record(core, asking, refused, told, seen, first_remedy=first, opens=opens))
+        core.retried(lambda: _record(core, asking, refused, told, seen, opens=opens))
     core.instruments.refused(told.channel or UNKNOWN_CHANNEL, refused.reason)
     return Refusal(refused, found)
 
@@ -228,13 +227,12 @@ def _record(
     told: Wish | Told,
     seen: Situation,
     *,
-    first_remedy: str | None,
     opens: bool,
 ) -> None:
     """Write the refused attempt and fold it into the loan's wish episode where its cause opens one."""
     with core.transaction() as connection:
         now = moment(core, connection)
-        _add_attempt(connection, asking, told, seen.slot, now, refused, first_remedy=first_remedy)
+        _add_attempt(connection, asking, told, seen.slot, now, refused)
         if opens and seen.slot and seen.own_loan and refused.reason.cause in OPENS_EPISODE:
             channel = told.channel or UNKNOWN_CHANNEL
             now.fold(connection, seen.own_loan.loan_ref, seen.slot, channel, reason=refused.reason)

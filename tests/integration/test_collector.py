@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import insert, update
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine, write_transaction
 from metrics import contract
@@ -130,7 +131,7 @@ def test_workers_forecasts_plans_and_demand(bank: Bank) -> None:
     for minutes, running in ((2, 1), (1, 3)):
         put(
             bank,
-            t.scaling_decisions,
+            tf.scaling_decisions,
             at_utc=NOW - timedelta(minutes=minutes),
             business_utc=NOW,
             running=running,
@@ -142,7 +143,7 @@ def test_workers_forecasts_plans_and_demand(bank: Bank) -> None:
     for run, hours, status in (("r1", 30, "ready"), ("r2", 5, "ready"), ("r3", 1, "vetoed")):
         put(
             bank,
-            t.forecast_runs,
+            tf.forecast_runs,
             run_id=run,
             kind="demand",
             period=TODAY,
@@ -153,7 +154,7 @@ def test_workers_forecasts_plans_and_demand(bank: Bank) -> None:
     for days, actual, inside in ((1, 10.0, True), (2, 30.0, False), (60, 99.0, False)):
         put(
             bank,
-            t.score_forecasts,
+            tf.score_forecasts,
             run_id="r1",
             branch_id="b1",
             day=TODAY - timedelta(days=days),
@@ -243,7 +244,7 @@ def test_a_silent_actuator_is_not_quoted(bank: Bank) -> None:
     """Worker counts older than five minutes are left out."""
     put(
         bank,
-        t.scaling_decisions,
+        tf.scaling_decisions,
         at_utc=NOW - timedelta(minutes=6),
         business_utc=NOW,
         running=2,

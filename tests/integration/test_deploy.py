@@ -18,6 +18,7 @@ import yaml
 from sqlalchemy import insert, text
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
 from tests.support.bank import Bank
 from tests.support.tools import free_port
@@ -85,7 +86,7 @@ def test_the_actuator_is_well_while_it_decides(postgres_bank: Bank) -> None:
         now = datetime.now(UTC)
         with write_transaction(postgres_bank.engine) as connection:
             connection.execute(
-                insert(t.scaling_decisions).values(
+                insert(tf.scaling_decisions).values(
                     at_utc=now - ago, business_utc=now, running=2, target=2, reactive_need=1,
                     observed_rps=0.0, reason="steady",
                 )

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.read.forecasts import pressure_forecast, sample_paths, series_choices
 from booking_core.read.plans import plan_items
 from booking_core.read.quotas import quota_periods
@@ -23,8 +24,8 @@ from tests.support.planning import MEAN_DAY, add_demand, add_pressure, core_of, 
 from tests.support.tools import free_port
 
 WRITTEN = (
-    t.forecast_runs, t.forecast_series, t.forecast_values, t.forecast_paths, t.forecast_pressure,
-    t.forecast_proposals, t.score_forecasts, t.score_plans, t.plans, t.plan_items, t.quota_periods,
+    tf.forecast_runs, tf.forecast_series, tf.forecast_values, tf.forecast_paths, tf.forecast_pressure,
+    tf.forecast_proposals, tf.score_forecasts, tf.score_plans, t.plans, t.plan_items, t.quota_periods,
 )  # fmt: skip
 
 
@@ -313,8 +314,8 @@ def test_jobs_write_the_same_on_postgresql(postgres_bank: Bank, monkeypatch: pyt
         assert train(period.isoformat())["status"] == "ready"
         jobs.propose(period.isoformat())
     with postgres_bank.engine.connect() as connection:
-        runs = connection.scalar(select(func.count()).select_from(t.forecast_runs))
-        proposals = connection.scalar(select(func.count()).select_from(t.forecast_proposals))
+        runs = connection.scalar(select(func.count()).select_from(tf.forecast_runs))
+        proposals = connection.scalar(select(func.count()).select_from(tf.forecast_proposals))
     assert (runs, proposals) == (2, 2)  # demand and pressure; north and south
     assert len(sample_paths(postgres_bank.engine, f"demand-{period}")) == 3
 

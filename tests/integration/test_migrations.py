@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
-from booking_core import tables
+from booking_core import tables, tables_forecast  # noqa: F401 – its tables are on the same metadata
 from booking_core.database import make_engine
 from booking_core.migrating import pending, stamp, upgrade
 from tests.support.postgres import PostgresCluster

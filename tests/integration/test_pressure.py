@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import make_engine, write_transaction
 from booking_core.pressure import PressureCounter, minute_totals
 from booking_core.settings import save_settings
@@ -45,7 +45,7 @@ def counter(bank: Bank, clock: Clock, source: str = "w1") -> PressureCounter:
 
 def rows(bank: Bank) -> list[tuple]:
     """All rows, in order: minute, quarter, source, requests, refused, failed, busy."""
-    c = t.pressure_minutes.c
+    c = tf.pressure_minutes.c
     with bank.engine.connect() as connection:
         return [
             tuple(r)
@@ -157,4 +157,4 @@ def test_a_graceful_stop_writes_every_request(bank: Bank) -> None:
         thread.join()
     pressure.stop()
     with bank.engine.connect() as connection:
-        assert connection.scalar(select(func.sum(t.pressure_minutes.c.requests))) == 2000
+        assert connection.scalar(select(func.sum(tf.pressure_minutes.c.requests))) == 2000

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import make_engine, write_transaction
 from booking_core.read import bank as read_bank
 from booking_core.read import demand, failures, forecasts, plans, pressure, quotas, scores, servers
@@ -226,7 +227,7 @@ def test_the_latest_run_is_the_ready_one_of_the_newest_period(bank: Bank) -> Non
     """Vetoed and later runs are passed over; until_period looks back."""
     put(
         bank,
-        t.forecast_runs,
+        tf.forecast_runs,
         run_row("old", DAY - timedelta(days=7)),
         run_row("new", DAY),
         run_row("bad", DAY + timedelta(days=1), status="vetoed", verdict="stale"),
@@ -257,7 +258,7 @@ def test_forecast_pressure_comes_from_the_newest_ready_run(bank: Bank) -> None:
     """A later run replaces the quarter-hours that it covers, and only those."""
     put(
         bank,
-        t.forecast_runs,
+        tf.forecast_runs,
         run_row("a", DAY, kind="pressure"),
         run_row("b", DAY + timedelta(days=1), kind="pressure"),
         run_row("c", DAY + timedelta(days=2), kind="pressure", status="vetoed"),
@@ -265,7 +266,7 @@ def test_forecast_pressure_comes_from_the_newest_ready_run(bank: Bank) -> None:
     later = NOON + timedelta(minutes=15)
     put(
         bank,
-        t.forecast_pressure,
+        tf.forecast_pressure,
         *(
             {"run_id": run, "starts_utc": at, "mean_rps": rps, "q50_rps": rps, "q90_rps": rps}
             for run, at, rps in (("a", NOON, 1.0), ("a", later, 2.0), ("b", later, 3.0), ("c", NOON, 9.0))
@@ -296,7 +297,7 @@ def test_pressure_is_requests_over_the_wall_seconds_a_quarter_hour_lasted(bank: 
     second, third = (NOON + timedelta(minutes=15 * n) for n in (1, 2))
     put(
         bank,
-        t.pressure_minutes,
+        tf.pressure_minutes,
         minute(NOON, NOON),
         minute(NOON, NOON, source="w2", requests=10),
         minute(NOON, second),

@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.actuator import (
     Actuator,
     Gunicorn,
@@ -135,7 +136,7 @@ class Stage:
 
     def reasons(self) -> list[tuple[str, int]]:
         """The decisions as (reason, target), repetitions folded."""
-        c = t.scaling_decisions.c
+        c = tf.scaling_decisions.c
         with self.bank.engine.connect() as connection:
             rows = connection.execute(select(c.reason, c.target).order_by(c.decision_id)).all()
         return [key for key, _ in groupby((row.reason, row.target) for row in rows)]
@@ -301,7 +302,7 @@ def test_a_decision_is_written_when_something_changes_and_every_minute(bank: Ban
         now[0] += timedelta(seconds=2)
     plan_servers(bank, "s1", 2, now[0])
     assert actuator.step().reason is ScalingReason.FORECAST
-    c = t.scaling_decisions.c
+    c = tf.scaling_decisions.c
     with bank.engine.connect() as connection:
         rows = connection.execute(
             select(c.at_utc, c.target, c.reason, c.plan_id).order_by(c.decision_id)
@@ -330,7 +331,7 @@ def test_observed_load_needs_no_forecast(bank: Bank) -> None:
     decision = actuator.step()
     assert (decision.target, decision.reason) == (4, ScalingReason.OBSERVED_LOAD)
     with bank.engine.connect() as connection:
-        row = connection.execute(select(t.scaling_decisions)).one()
+        row = connection.execute(select(tf.scaling_decisions)).one()
     assert (row.reactive_need, row.forecast_need, row.observed_rps) == (4, None, 20.0)
 
 

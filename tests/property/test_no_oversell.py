@@ -28,7 +28,7 @@ from booking_core.service.commands import Command
 from booking_core.service.housekeeping import sweep
 from booking_core.service.quotas import put_quota
 from booking_core.store import quotas
-from metrics.contract import Channel, PeriodKind, ScopeKind
+from metrics.contract import UNIT_PERIODS, Channel, PeriodKind, ScopeKind
 from tests.support.bank import make_bank
 from tests.support.counts import attempts_by_outcome, drift, rows
 from tests.support.wishes import Wall, asking, book, core_on, reason, ref
@@ -92,7 +92,7 @@ class Booking(RuleBasedStateMachine):
 
     @rule(
         scope=st.sampled_from(SCOPES),
-        kind=st.sampled_from(PeriodKind),
+        kind=st.sampled_from(UNIT_PERIODS),
         limit=LIMITS,
         channel=st.sampled_from(["*", *CHANNELS]),
     )
@@ -108,7 +108,7 @@ class Booking(RuleBasedStateMachine):
         self._freeze()
 
     @rule(
-        scope=st.sampled_from(SCOPES), kind=st.sampled_from(PeriodKind), day=st.integers(0, 2), limit=LIMITS
+        scope=st.sampled_from(SCOPES), kind=st.sampled_from(UNIT_PERIODS), day=st.integers(0, 2), limit=LIMITS
     )
     def override(self, scope: tuple[str, str], kind: PeriodKind, day: int, limit: int) -> None:
         """A plan overrides one concrete period, never below what is used."""
@@ -120,7 +120,7 @@ class Booking(RuleBasedStateMachine):
             used = quotas.read_counters(connection, [level], lock=True)[level].used_units
             quotas.set_overrides(connection, {level: (max(limit, used), "plan")})
 
-    @rule(scope=st.sampled_from(SCOPES), kind=st.sampled_from(PeriodKind))
+    @rule(scope=st.sampled_from(SCOPES), kind=st.sampled_from(UNIT_PERIODS))
     def drop_limits(self, scope: tuple[str, str], kind: PeriodKind) -> None:
         """A limit goes away; its counters stay."""
         q, p = t.quotas, t.quota_periods

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine, insert
 
 from booking_core import tables as t
+from booking_core import tables_forecast  # noqa: F401 – its tables are on the same metadata
 from booking_core.database import make_engine, write_transaction
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID
 

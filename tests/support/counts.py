@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast  # noqa: F401 – its tables are on the same metadata
 from booking_core.domain import QuotaKey
 from booking_core.store.quotas import COUNTED_STATUSES, count_units
 from metrics.contract import PeriodKind, ScopeKind

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import insert
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
 from tests.support.bank import ZONE, Bank
 from tests.support.serving import Served, serve
@@ -81,7 +82,7 @@ def add_pressure(bank: Bank, until: date, *, days: int = 28, requests: int = 900
                     "synthetic": True,
                 }
             )
-    _insert(bank, t.pressure_minutes, rows)
+    _insert(bank, tf.pressure_minutes, rows)
 
 
 @contextmanager

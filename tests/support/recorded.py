@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Table, insert
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
 from tests.support.bank import Bank
 
@@ -174,7 +175,7 @@ def filled(bank: Bank) -> Bank:
         t.plan_items,
         item | {"plan_id": "s1", "seq": 1, "period_kind": "quarter_hour", "starts_utc": NOON, "new_limit": 3},
     )
-    put(bank, t.forecast_runs, run_row("r1", DAY), run_row("pr1", DAY, kind="pressure"))
+    put(bank, tf.forecast_runs, run_row("r1", DAY), run_row("pr1", DAY, kind="pressure"))
     quantiles = {"mean": 10.0, "q10": 7.0, "q25": 8.0, "q50": 10.0, "q75": 12.0, "q90": 14.0}
     choice = {
         "champion": "prophet",
@@ -187,14 +188,14 @@ def filled(bank: Bank) -> Bank:
     for branch in ("b1", "b2"):
         put(
             bank,
-            t.forecast_values,
+            tf.forecast_values,
             {"run_id": "r1", "branch_id": branch, "day": DAY, "model": "prophet", **quantiles},
         )
-        put(bank, t.forecast_series, {"run_id": "r1", "branch_id": branch, **choice})
+        put(bank, tf.forecast_series, {"run_id": "r1", "branch_id": branch, **choice})
         data = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
         put(
             bank,
-            t.forecast_paths,
+            tf.forecast_paths,
             {
                 "run_id": "r1",
                 "branch_id": branch,
@@ -206,7 +207,7 @@ def filled(bank: Bank) -> Bank:
         )
         put(
             bank,
-            t.score_forecasts,
+            tf.score_forecasts,
             {
                 "run_id": "r1",
                 "branch_id": branch,
@@ -220,12 +221,12 @@ def filled(bank: Bank) -> Bank:
         )
     put(
         bank,
-        t.forecast_pressure,
+        tf.forecast_pressure,
         {"run_id": "pr1", "starts_utc": NOON, "mean_rps": 5.0, "q50_rps": 5.0, "q90_rps": 8.0},
     )
     put(
         bank,
-        t.pressure_minutes,
+        tf.pressure_minutes,
         {
             "minute_utc": NOON,
             "business_utc": NOON,
@@ -239,7 +240,7 @@ def filled(bank: Bank) -> Bank:
     )
     put(
         bank,
-        t.scaling_decisions,
+        tf.scaling_decisions,
         {
             "at_utc": NOON,
             "business_utc": NOON,
@@ -254,7 +255,7 @@ def filled(bank: Bank) -> Bank:
     )
     put(
         bank,
-        t.score_plans,
+        tf.score_plans,
         *(
             {
                 "plan_id": plan,

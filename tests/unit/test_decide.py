@@ -23,7 +23,7 @@ from booking_core.domain import (
     next_period_start,
     period_start,
 )
-from metrics.contract import Channel, PeriodKind, Reason, ScopeKind
+from metrics.contract import UNIT_PERIODS, Channel, PeriodKind, Reason, ScopeKind
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)  # Monday 09:00 in Shanghai
 RULES = Rules(ZoneInfo("Asia/Shanghai"), min_notice_minutes=60, booking_window_days=62, hold_seconds=600)
@@ -163,7 +163,7 @@ def test_units_offered_to_the_waitlist_are_not_free() -> None:
 
 def test_the_longest_wait_is_told_first_and_all_are_listed() -> None:
     """With every level full the month of the branch is the reason, and each level is a violation."""
-    levels = [quota(s, k, 1, 1) for s, k in product(ScopeKind, PeriodKind)]
+    levels = [quota(s, k, 1, 1) for s, k in product(ScopeKind, UNIT_PERIODS)]
     verdict = judge(slot=slot(capacity=0), quotas=levels)
     assert isinstance(verdict, Refused)
     assert verdict.reason is Reason.QUOTA_MONTH_FULL

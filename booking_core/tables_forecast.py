@@ -1,0 +1,165 @@
+"""The schema of forecasts, scores, pressure and servers, on the metadata of `tables`.
+
+forecast_* and score_* are written only by forecasting/store.py, the others only by the core.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from booking_core.tables import UtcDateTime, metadata
+
+# --- forecasts and scores (written by forecasting/store.py) -------------------------------------
+
+forecast_runs = Table(
+    "forecast_runs",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False, comment="demand | pressure"),
+    Column("period", Date, nullable=False, index=True, comment="business day it was made on"),
+    Column("status", String(16), nullable=False, comment="training | ready | vetoed"),
+    Column("verdict", String(32), comment="veto name"),
+    Column("trained_utc", UtcDateTime, nullable=False, comment="wall time"),
+    Column("span_from", Date),
+    Column("span_to", Date),
+    Column("parameters", JSON, nullable=False),
+    Column("scores", JSON, comment="backtest figures of champion and weeks8"),
+    Column("libraries", JSON),
+)
+
+forecast_values = Table(
+    "forecast_values",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("branch_id", String(64), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("model", String(32), nullable=False, comment="what was used for this branch"),
+    Column("mean", Float, nullable=False),
+    Column("q10", Float, nullable=False),
+    Column("q25", Float, nullable=False),
+    Column("q50", Float, nullable=False),
+    Column("q75", Float, nullable=False),
+    Column("q90", Float, nullable=False),
+)
+
+forecast_paths = Table(
+    "forecast_paths",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("branch_id", String(64), primary_key=True),
+    Column("first_day", Date, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("paths", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False, comment="zlib(float32[paths, days], C order)"),
+    comment="Joint sample paths, so that weeks, months and regions aggregate rightly",
+)
+
+forecast_series = Table(
+    "forecast_series",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("branch_id", String(64), primary_key=True),
+    Column("champion", String(32), nullable=False),
+    Column("why", Text, nullable=False),
+    Column("wql_champion", Float),
+    Column("wql_weeks8", Float),
+    Column("coverage80", Float),
+    Column("observations", Integer, nullable=False),
+)
+
+forecast_pressure = Table(
+    "forecast_pressure",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("starts_utc", UtcDateTime, primary_key=True, comment="business time, quarter-hours"),
+    Column("mean_rps", Float, nullable=False),
+    Column("q50_rps", Float, nullable=False),
+    Column("q90_rps", Float, nullable=False),
+)
+
+forecast_proposals = Table(
+    "forecast_proposals",
+    metadata,
+    Column("period", String(32), primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("region_id", String(32), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("created_utc", UtcDateTime, nullable=False),
+    Column("body", JSON, nullable=False, comment="proposals before guardrails, with their inputs"),
+)
+
+score_forecasts = Table(
+    "score_forecasts",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("branch_id", String(64), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("horizon_days", Integer, nullable=False),
+    Column("actual", Float, nullable=False),
+    Column("mean", Float, nullable=False),
+    Column("inside80", Boolean, nullable=False),
+    Column("pinball", Float, nullable=False, comment="mean pinball loss over the quantiles, units"),
+)
+
+score_plans = Table(
+    "score_plans",
+    metadata,
+    Column("plan_id", ForeignKey("plans.plan_id"), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("demand_units", Float, nullable=False),
+    Column("served_units", Float, nullable=False),
+    Column("refused_units", Float, nullable=False, comment="unmet + displaced for want of quota"),
+    Column("idle_units", Float, nullable=False),
+    Column("refused_old_units", Float, comment="had the old quotas stayed"),
+    Column("idle_old_units", Float),
+    Column("regret_units", Float, comment="refused above perfect foresight at the same total"),
+)
+
+# --- pressure and servers -----------------------------------------------------------------------
+
+pressure_minutes = Table(
+    "pressure_minutes",
+    metadata,
+    Column("minute_utc", UtcDateTime, primary_key=True, comment="wall time, start of the minute"),
+    Column(
+        "business_utc",
+        UtcDateTime,
+        primary_key=True,
+        comment="business quarter-hour it fell in (one wall minute may hold several in the demo)",
+    ),
+    Column("source", String(64), primary_key=True, comment="worker that counted, or 'import:NAME'"),
+    Column("requests", Integer, nullable=False),
+    Column("refused", Integer, nullable=False, comment="of these, answered 4xx or 5xx"),
+    Column("failed", Integer, nullable=False, default=0, comment="of these, answered 5xx"),
+    Column("busy_seconds", Float, nullable=False, comment="time spent serving, summed"),
+    Column("synthetic", Boolean, nullable=False, default=False),
+    Index("ix_pressure_minutes_business", "business_utc"),
+)
+
+scaling_decisions = Table(
+    "scaling_decisions",
+    metadata,
+    Column("decision_id", Integer, primary_key=True, autoincrement=True),
+    Column("at_utc", UtcDateTime, nullable=False, index=True),
+    Column("business_utc", UtcDateTime, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("target", Integer, nullable=False),
+    Column("reactive_need", Integer, nullable=False),
+    Column("forecast_need", Integer, comment="null: no applied server plan covers now"),
+    Column("observed_rps", Float, nullable=False),
+    Column("reason", String(32), nullable=False, comment="the rule that set the target"),
+    Column("plan_id", String(64)),
+)
