@@ -153,7 +153,7 @@ quotas = Table(
 
 def _period_id(context: DefaultExecutionContext) -> str:
     """The id of the row that is inserted: its other key columns, joined."""
-    row = {"channel": ALL_CHANNELS} | context.get_current_parameters()
+    row = {"channel": ALL_CHANNELS} | context.get_current_parameters()  # type: ignore[no-untyped-call]
     return "{scope_kind}:{scope_id}:{channel}:{period_kind}:{period_start}".format_map(row)
 
 

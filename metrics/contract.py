@@ -132,7 +132,7 @@ class OfferOutcome(StrEnum):
 
     ACCEPTED = "accepted"
     EXPIRED = "expired"
-    DECLINED = "declined"
+    LEFT = "left"
     SKIPPED = "skipped"
 
 

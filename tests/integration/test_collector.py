@@ -207,9 +207,12 @@ def test_workers_forecasts_plans_and_demand(bank: Bank) -> None:
         entry_ref="w1",
         loan_ref="L1",
         branch_id="b1",
+        region_id="north",
         wished_day=TODAY,
+        latest_day=TODAY,
         channel="app",
         status="waiting",
+        actor="test",
         joined_utc=NOW - timedelta(hours=3),
     )
     get = registry(bank).get_sample_value
@@ -276,10 +279,13 @@ def test_answers_are_kept_for_some_seconds(bank: Bank) -> None:
                 entry_ref="w1",
                 loan_ref="L1",
                 branch_id="b1",
+                region_id="north",
                 wished_day=TODAY,
+                latest_day=TODAY,
                 channel="app",
                 priority=0,
                 status="waiting",
+                actor="test",
                 joined_utc=NOW,
             )
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, insert, inspect, select, text
 
 from booking_core import tables, tables_forecast  # noqa: F401 – its tables are on the same metadata
 from booking_core.database import make_engine
-from booking_core.migrating import pending, stamp, upgrade
+from booking_core.migrating import config, pending, stamp, upgrade
+from booking_core.store.rows import put_rows
+from metrics.contract import ScopeKind
 from tests.support.postgres import PostgresCluster
 
 
@@ -22,6 +26,29 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
         return make_engine(f"sqlite:///{tmp_path}/empty.db")
     cluster: PostgresCluster = request.getfixturevalue("postgres")
     return make_engine(cluster.fresh_database())
+
+
+FIRST_SCHEMA_ROWS = """
+INSERT INTO regions VALUES ('north', 'North', 'north', true);
+INSERT INTO branches VALUES ('b1', 'north', 'B1', 'b1', NULL, true);
+INSERT INTO loans VALUES ('L1', 'c1', 'b1', 'active', 100, 10, NULL);
+INSERT INTO loans VALUES ('L2', 'c2', 'b1', 'active', 100, 10, NULL);
+INSERT INTO slots VALUES
+    ('s1', 'b1', 'north', '2026-11-30', '2026-11-30 02:00:00', '2026-11-30 02:30:00', 3, 1, 0, false);
+INSERT INTO bookings
+    (booking_ref, loan_ref, slot_id, branch_id, region_id, service_day, channel, status, units,
+    created_utc, version) VALUES
+    ('B1', 'L1', 's1', 'b1', 'north', '2026-11-30', 'app', 'held', 1, '2026-11-01 02:00:00', 1);
+INSERT INTO quotas VALUES
+    ('bank:bank:*:month', 'bank', 'bank', '*', 'month', 50, '2026-11-01 02:00:00');
+INSERT INTO quota_periods VALUES ('branch', 'b1', '*', 'day', '2026-11-30', 3, 8, NULL);
+INSERT INTO waitlist
+    (entry_ref, loan_ref, branch_id, wished_day, channel, priority, status, joined_utc) VALUES
+    ('W1', 'L1', 'b1', '2026-11-30', 'app', 0, 'waiting', '2026-11-03 02:00:00'),
+    ('W2', 'L1', 'b1', '2026-11-30', 'app', 0, 'offered', '2026-11-02 02:00:00'),
+    ('W3', 'L2', 'b1', '2026-11-30', 'app', 0, 'booked', '2026-11-01 02:00:00')
+"""
+"""A bank as the first schema kept it; two entries of one loan wait."""
 
 
 def difference(engine: Engine) -> list[object]:
@@ -40,6 +67,72 @@ def test_an_upgraded_database_is_what_the_code_declares(empty: Engine) -> None:
         assert pending(connection) is None
     names = set(inspect(empty).get_table_names()) - {"alembic_version"}
     assert names == set(tables.metadata.tables)
+
+
+def test_a_bank_of_the_first_schema_keeps_what_it_has(empty: Engine) -> None:
+    """Counters get their id, waiting entries their new columns, and one live entry a loan is left."""
+    with empty.begin() as connection:
+        command.upgrade(config(connection), "0001")
+    with empty.begin() as connection:
+        for statement in FIRST_SCHEMA_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+    upgrade(empty)
+    with empty.connect() as connection:
+        counter = connection.execute(select(tables.quota_periods)).one()
+        assert (counter.period_id, counter.period_start) == ("branch:b1:*:day:2026-11-30", date(2026, 11, 30))
+        assert (counter.used_units, counter.limit_units, counter.extra_units) == (3, 8, 0)
+        entries = connection.execute(select(tables.waitlist).order_by(tables.waitlist.c.entry_ref)).all()
+        told = [(e.status, e.region_id, e.latest_day, e.closed_reason) for e in entries]
+        assert told == [
+            ("left", "north", date(2026, 11, 30), "migration"),
+            ("waiting", "north", date(2026, 11, 30), None),
+            ("booked", "north", date(2026, 11, 30), None),
+        ]
+        assert connection.scalar(select(tables.bookings.c.reserved_cny)) is None
+        limit = connection.execute(select(tables.quotas)).one()
+        assert (limit.quota_id, limit.limit_units) == ("bank:bank:*:month", 50)
+
+
+def test_a_funds_cap_fits_its_columns(empty: Engine) -> None:
+    """More than an INTEGER's yuan, under the longest name of a period."""
+    upgrade(empty)
+    key = {"scope_kind": "bank", "scope_id": "bank", "channel": "*", "period_kind": "funds_day"}
+    with empty.begin() as connection:
+        connection.execute(
+            insert(tables.quota_periods).values(
+                **key, period_start=date(2026, 11, 30), used_units=10**13, limit_units=10**13
+            )
+        )
+        connection.execute(
+            insert(tables.quotas).values(
+                **key, quota_id="bank:bank:*:funds_day", limit_units=10**13, updated_utc=datetime.now(UTC)
+            )
+        )
+        assert connection.scalar(select(tables.quota_periods.c.limit_units)) == 10**13
+
+
+@pytest.mark.parametrize("how", ["one row", "many sets of values", "many rows at once", "put_rows"])
+def test_every_insert_of_a_counter_gets_its_id(empty: Engine, how: str) -> None:
+    """Whoever names the key columns need not name the id, however the rows are written."""
+    upgrade(empty)
+    rows = [
+        {"scope_kind": ScopeKind.BRANCH, "scope_id": branch, "period_kind": "day", "period_start": day}
+        for branch, day in (("b1", date(2026, 11, 30)), ("b2", date(2026, 12, 1)))
+    ]
+    with empty.begin() as connection:
+        match how:
+            case "one row":
+                for row in rows:
+                    connection.execute(insert(tables.quota_periods).values(row))
+            case "many sets of values":
+                connection.execute(insert(tables.quota_periods).values(rows))
+            case "many rows at once":
+                connection.execute(insert(tables.quota_periods), rows)
+            case "put_rows":
+                put_rows(connection, tables.quota_periods, [row | {"channel": "app"} for row in rows])
+        ids = connection.scalars(select(tables.quota_periods.c.period_id).order_by("period_id")).all()
+    channel = "app" if how == "put_rows" else "*"
+    assert ids == [f"branch:b1:{channel}:day:2026-11-30", f"branch:b2:{channel}:day:2026-12-01"]
 
 
 def test_the_comparison_sees_a_difference(empty: Engine) -> None:

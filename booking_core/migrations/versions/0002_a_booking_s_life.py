@@ -70,6 +70,10 @@ def upgrade() -> None:
     _waitlist(postgresql=postgresql)
 
 
+def downgrade() -> None:
+    raise NotImplementedError('the first schema has no place for offers and funds caps: restore the backup')
+
+
 def _waitlist(*, postgresql: bool) -> None:
     op.drop_index('ix_waitlist_queue', 'waitlist')
     op.add_column('waitlist', sa.Column('region_id', sa.String(32)))
