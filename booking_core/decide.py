@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from math import ceil
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,7 @@ from booking_core.domain import (
 )
 from metrics.contract import QUOTA_FULL, PeriodKind, Reason, ScopeKind
 
-PERIOD_ORDER: Final = (PeriodKind.MONTH, PeriodKind.WEEK, PeriodKind.DAY)
+PERIOD_ORDER: Final = (PeriodKind.MONTH, PeriodKind.WEEK, PeriodKind.DAY, PeriodKind.FUNDS_DAY)
 SCOPE_ORDER: Final = (ScopeKind.BRANCH, ScopeKind.REGION, ScopeKind.BANK)
 
 
@@ -41,6 +42,10 @@ class Rules:
     booking_window_days: int
     hold_seconds: int
 
+    def last_day(self, business_now: datetime) -> date:
+        """The last bank-local day that may be booked."""
+        return business_now.astimezone(self.zone).date() + timedelta(days=self.booking_window_days)
+
 
 def decide(
     wish: Wish,
@@ -51,10 +56,12 @@ def decide(
     rules: Rules,
     business_now: datetime,
     holder: str | None = None,
+    waiting: int = 0,
 ) -> Accepted | Refused:
     """`Accepted` with what to take, or `Refused` with the first reason and every limit that binds.
 
     `holder` is the customer that a customer token speaks for; another's loan is "not found" to them.
+    `waiting`: entries of the waitlist that the slot's free units go to first.
     """
     if slot is None:
         error = FieldError(
@@ -65,7 +72,9 @@ def decide(
         return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "/slot"})
     if refused := judge_loan(wish, loan, slot, holder):
         return refused
-    return decide_slot(wish, slot=slot, loan=loan, quotas=quotas, rules=rules, business_now=business_now)
+    return decide_slot(
+        wish, slot=slot, loan=loan, quotas=quotas, rules=rules, business_now=business_now, waiting=waiting
+    )
 
 
 def decide_slot(
@@ -76,21 +85,28 @@ def decide_slot(
     rules: Rules,
     business_now: datetime,
     loan: LoanState | None = None,
+    waiting: int = 0,
 ) -> Accepted | Refused:
     """`decide` for a calendar looked at without a loan: the slot, its limits, nothing about a loan."""
     refused = judge_time(slot, rules, business_now)
     if refused is None and loan is not None:
         refused = judge_duplicate(loan) or judge_amount(wish.amount_cny, loan)
-    quotas = tuple(quotas)
-    refused = refused or judge_capacity(wish.units, slot, quotas, rules)
+    cny = reserved_cny(wish, loan)
+    refused = refused or judge_capacity(wish.units, slot, quotas, rules, cny=cny, waiting=waiting)
     if refused is not None:
         return refused
-    return Accepted(
-        slot_id=slot.slot_id,
-        quota_keys=tuple(q.key for q in quotas),
-        units=wish.units,
-        confirm_at_once=wish.amount_cny is not None and wish.option is not None,
-    )
+    confirm_at_once = wish.amount_cny is not None and wish.option is not None
+    return Accepted(slot.slot_id, wish.units, cny, confirm_at_once)
+
+
+def reserved_cny(wish: Wish, loan: LoanState | None) -> int:
+    """What the wish takes of the day's funds: its amount, else the loan's whole payoff; yuan rounded up.
+
+    Without a loan one yuan: a day whose funds are used up is full for everyone.
+    """
+    if wish.amount_cny is not None:
+        return ceil(wish.amount_cny)
+    return 1 if loan is None else ceil(loan.payoff_cny)
 
 
 def judge_loan(wish: Wish, loan: LoanState | None, slot: SlotState, holder: str | None) -> Refused | None:
@@ -107,8 +123,15 @@ def judge_loan(wish: Wish, loan: LoanState | None, slot: SlotState, holder: str 
 def judge_time(slot: SlotState, rules: Rules, business_now: datetime) -> Refused | None:
     """Why the slot's own time does not allow a booking now, or None."""
     earliest = business_now + timedelta(minutes=rules.min_notice_minutes)
-    today = business_now.astimezone(rules.zone).date()
-    last_day = today + timedelta(days=rules.booking_window_days)
+    last_day = rules.last_day(business_now)
+    if slot.closed:
+        reason = Reason.SLOT_CLOSED
+    elif slot.start_utc <= business_now or slot.service_day > last_day:
+        reason = Reason.OUTSIDE_BOOKING_WINDOW
+    elif slot.start_utc < earliest:
+        reason = Reason.NOTICE_TOO_SHORT
+    else:
+        return None
     context = {
         "slot": slot.slot_id,
         "start": slot.start_utc.astimezone(rules.zone).isoformat(),
@@ -116,13 +139,7 @@ def judge_time(slot: SlotState, rules: Rules, business_now: datetime) -> Refused
         "last_day": last_day.isoformat(),
         "minutes": str(rules.min_notice_minutes),
     }
-    if slot.closed:
-        return Refused(Reason.SLOT_CLOSED, context=context)
-    if slot.start_utc <= business_now or slot.service_day > last_day:
-        return Refused(Reason.OUTSIDE_BOOKING_WINDOW, context=context)
-    if slot.start_utc < earliest:
-        return Refused(Reason.NOTICE_TOO_SHORT, context=context)
-    return None
+    return Refused(reason, context=context)
 
 
 def judge_duplicate(loan: LoanState) -> Refused | None:
@@ -144,12 +161,21 @@ def judge_amount(amount: Decimal | None, loan: LoanState) -> Refused | None:
     return Refused(Reason.AMOUNT_OUT_OF_RANGE, errors=(error,), context=context)
 
 
-def judge_capacity(units: int, slot: SlotState, quotas: Iterable[QuotaState], rules: Rules) -> Refused | None:
-    """Every limit that the units would break, longest wait first, or None."""
-    full = sorted(
-        (q for q in quotas if q.used_units + units > q.limit_units),
-        key=lambda q: (PERIOD_ORDER.index(q.key.period_kind), SCOPE_ORDER.index(q.key.scope_kind)),
-    )
+def judge_capacity(
+    units: int,
+    slot: SlotState,
+    quotas: Iterable[QuotaState],
+    rules: Rules,
+    *,
+    cny: int = 0,
+    waiting: int = 0,
+) -> Refused | None:
+    """Every limit that the units (for the day's funds: the yuan) would break, longest wait first, or None."""
+    full = [q for q in quotas if q.used_units + q.key.measured(units, cny) > q.limit_units]
+    free = slot.free_units
+    if not full and free >= units and not waiting:
+        return None
+    full.sort(key=lambda q: (PERIOD_ORDER.index(q.key.period_kind), SCOPE_ORDER.index(q.key.scope_kind)))
     violations = [
         Violation(
             reason=QUOTA_FULL[q.key.period_kind],
@@ -164,21 +190,11 @@ def judge_capacity(units: int, slot: SlotState, quotas: Iterable[QuotaState], ru
         )
         for q in full
     ]
-    if slot.free_units < units:
-        violations.append(
-            Violation(
-                reason=Reason.SLOT_FULL,
-                quota_id=f"slot:{slot.slot_id}",
-                scope_kind="slot",
-                scope_id=slot.slot_id,
-                period_kind="slot",
-                period_start=slot.service_day,
-                limit_units=slot.capacity_units,
-                used_units=slot.used_units + slot.offered_units,
-            )
-        )
-    if not violations:
-        return None
+    if free < units:
+        taken = slot.used_units + slot.offered_units
+        violations.append(_slot_violation(slot, "slot", slot.slot_id, slot.capacity_units, taken))
+    if waiting:
+        violations.append(_slot_violation(slot, "waitlist", slot.branch_id, free, waiting))
     first = violations[0]
     return Refused(
         first.reason,
@@ -191,4 +207,11 @@ def judge_capacity(units: int, slot: SlotState, quotas: Iterable[QuotaState], ru
             "limit": str(first.limit_units),
             "used": str(first.used_units),
         },
+    )
+
+
+def _slot_violation(slot: SlotState, kind: str, scope_id: str, limit: int, used: int) -> Violation:
+    """A violation of the slot itself: its units are taken, or promised to those who wait for them."""
+    return Violation(
+        Reason.SLOT_FULL, f"{kind}:{scope_id}", kind, scope_id, "slot", slot.service_day, limit, used
     )

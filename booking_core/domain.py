@@ -12,7 +12,7 @@ from metrics.contract import ALL_CHANNELS, Channel, PeriodKind, Reason, ScopeKin
 def period_start(kind: PeriodKind, day: date) -> date:
     """The first day of the day, ISO week (Monday) or calendar month that contains `day`."""
     match kind:
-        case PeriodKind.DAY:
+        case PeriodKind.DAY | PeriodKind.FUNDS_DAY:
             return day
         case PeriodKind.WEEK:
             return day - timedelta(days=day.weekday())
@@ -23,7 +23,7 @@ def period_start(kind: PeriodKind, day: date) -> date:
 def next_period_start(kind: PeriodKind, start: date) -> date:
     """The first day of the period after the one that starts on `start`."""
     match kind:
-        case PeriodKind.DAY:
+        case PeriodKind.DAY | PeriodKind.FUNDS_DAY:
             return start + timedelta(days=1)
         case PeriodKind.WEEK:
             return start + timedelta(days=7)
@@ -45,10 +45,17 @@ class QuotaKey:
         """The id in the API: scope_kind:scope_id:channel:period_kind."""
         return f"{self.scope_kind}:{self.scope_id}:{self.channel}:{self.period_kind}"
 
+    def measured(self, units: int, cny: int) -> int:
+        """What of a booking this quota counts: yuan for the day's funds, else units."""
+        return cny if self.period_kind is PeriodKind.FUNDS_DAY else units
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class QuotaState:
-    """One concrete period of a quota, as locked: its limit and what is used of it."""
+    """One concrete period of a quota, as locked: its limit and what is used of it (CNY for the day's funds).
+
+    Mutable: the batch that holds its lock moves it from wish to wish.
+    """
 
     key: QuotaKey
     start: date
@@ -61,9 +68,9 @@ class QuotaState:
         return max(0, self.limit_units - self.used_units)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotState:
-    """A slot as locked."""
+    """A slot as locked; mutable like QuotaState."""
 
     slot_id: str
     branch_id: str
@@ -82,9 +89,9 @@ class SlotState:
         return max(0, self.capacity_units - self.used_units - self.offered_units)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoanState:
-    """A loan as imported."""
+    """A loan as imported; mutable like QuotaState."""
 
     loan_ref: str
     holder: str
@@ -94,7 +101,7 @@ class LoanState:
     min_prepayment_cny: Decimal
     eligible_from: date | None
     live_booking_ref: str | None = None
-    """A held, confirmed or checked-in booking of this loan."""
+    """An offered, held, confirmed or checked-in booking of this loan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,40 @@ class Wish:
     amount_cny: Decimal | None = None
     option: str | None = None
     contact: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A booking as stored, from offer or hold to its end."""
+
+    booking_ref: str
+    loan_ref: str
+    slot_id: str
+    branch_id: str
+    region_id: str
+    service_day: date
+    channel: str
+    status: str
+    """offered | held | confirmed | checked_in | completed | no_show | cancelled | expired"""
+    units: int
+    amount_cny: Decimal | None
+    option: str | None
+    contact: str | None
+    created_utc: datetime
+    held_until_utc: datetime | None
+    """End of the hold or offer, wall time."""
+    reserved_cny: int = 0
+    """What it takes of the day's funds, whole yuan rounded up."""
+    checked_in_utc: datetime | None = None
+    service_started_utc: datetime | None = None
+    service_ended_utc: datetime | None = None
+    version: int = 0
+    """Grows by one with every transition; 0 = not stored yet."""
+
+    def over(self, now: datetime) -> bool:
+        """Whether its hold or offer has run out at the wall time given."""
+        until = self.held_until_utc
+        return self.status in {"held", "offered"} and until is not None and until <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +194,6 @@ class Accepted:
     """The wish fits every limit: what to take."""
 
     slot_id: str
-    quota_keys: tuple[QuotaKey, ...]
     units: int
+    reserved_cny: int
     confirm_at_once: bool

@@ -20,6 +20,7 @@ from gunicorn.pidfile import Pidfile
 from prometheus_client import mmap_dict, multiprocess, values
 
 from booking_core.api.app import create_app
+from booking_core.service.batching import BATCH_JOBS
 from metrics.logs import configure_logs
 
 CONTROL_SOCKET: Final = "gunicorn.ctl"
@@ -70,6 +71,7 @@ def serve(arguments: argparse.Namespace) -> int:
         ("port", arguments.port, 65_535),
         ("workers", arguments.workers, 256),
         ("threads", arguments.threads, 256),
+        ("batch", arguments.batch, 1_000),
     ):
         if not 1 <= value <= greatest:
             raise ValueError(f"--{name} {value}: expected 1 to {greatest}")
@@ -86,7 +88,7 @@ def serve(arguments: argparse.Namespace) -> int:
     )  # it had looked at the environment when it was imported
     configure_logs(arguments.log_level)
     logging.getLogger("asyncio").addFilter(is_no_fork_artefact)
-    _Server(options(arguments, folder), arguments.threads).run()
+    _Server(options(arguments, folder), arguments).run()
     return 0
 
 
@@ -131,9 +133,9 @@ class JsonLogger(Logger):  # type: ignore[misc]
 class _Server(BaseApplication):  # type: ignore[misc]
     """Gunicorn with its settings from here instead of the command line."""
 
-    def __init__(self, settings: dict[str, Any], threads: int) -> None:
+    def __init__(self, settings: dict[str, Any], arguments: argparse.Namespace) -> None:
         self._settings = settings
-        self._threads = threads
+        self._arguments = arguments
         super().__init__()
 
     def load_config(self) -> None:
@@ -141,7 +143,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(threads=self._threads)
+        return create_app(threads=self._arguments.threads, batch_jobs=self._arguments.batch)
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -152,6 +154,13 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes at the start (1)")
     parser.add_argument(
         "--threads", type=int, default=8, metavar="N", help="requests at once in a worker (8)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=BATCH_JOBS,
+        metavar="N",
+        help=f"requests judged by one transaction at most; 1 = one each ({BATCH_JOBS})",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.set_defaults(run=serve)

@@ -12,8 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from booking_core.api.responses import ProblemError
-from booking_core.service.bookings import Asking
-from booking_core.service.core import Caller, Core
+from booking_core.service.core import Asking, Caller, Core
 from booking_core.service.tokens import caller_of
 from metrics.contract import Reason, TokenScope
 from metrics.instruments import UNKNOWN_CHANNEL

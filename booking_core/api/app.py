@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio.to_thread
@@ -22,14 +23,15 @@ from booking_core.clock import Clock, utc_now
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
 from booking_core.pressure import PressureCounter
+from booking_core.service.batching import BATCH_JOBS, Batcher
 from booking_core.service.core import Core
 from booking_core.service.housekeeping import Housekeeper
 from metrics.instruments import Instruments
 
 THREADS: Final = 8
 """Requests served at the same time by one worker; each may use one database connection."""
-SPARE_CONNECTIONS: Final = 2
-"""For the threads that sweep and that write down pressure."""
+SPARE_CONNECTIONS: Final = 3
+"""For the threads that judge batches, that sweep and that write down pressure."""
 STATEMENT_SECONDS: Final = 20.0
 """After which a statement is given up: a forgotten lock must not hold every thread for good."""
 SHED_PER_THREAD: Final = 25
@@ -43,6 +45,7 @@ def create_app(
     registry: CollectorRegistry | None = None,
     threads: int = THREADS,
     shed_above: int | None = None,
+    batch_jobs: int = BATCH_JOBS,
     housekeeping: bool = True,
 ) -> FastAPI:
     """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork."""
@@ -53,7 +56,11 @@ def create_app(
         own = engine or make_engine(
             pool_size=threads + SPARE_CONNECTIONS, statement_seconds=STATEMENT_SECONDS
         )
-        app.state.core = core = Core(own, Instruments(registry), wall)
+        core = Core(own, Instruments(registry), wall)
+        batcher = Batcher(core, batch_jobs) if batch_jobs > 1 else None
+        app.state.core = core = replace(core, batcher=batcher)
+        if batcher:
+            batcher.start()
         _watch_pool(own, core.instruments, threads + SPARE_CONNECTIONS)
         app.state.tokens = TokenCache({})
         app.state.database_collector = DatabaseCollector(own)
@@ -65,6 +72,8 @@ def create_app(
         yield
         if housekeeping:
             keeper.stop()
+        if batcher:
+            batcher.stop()
         app.state.pressure.stop()
         if engine is None:
             own.dispose()

@@ -12,9 +12,8 @@ from booking_core.api.access import Anyone, Operators, TheCore
 from booking_core.api.responses import granted, invalid
 from booking_core.domain import FieldError
 from booking_core.service import control as service
-from booking_core.service.bookings import Asking
 from booking_core.service.commands import carry_out
-from booking_core.service.core import Core
+from booking_core.service.core import Asking, Core
 
 router = APIRouter(prefix="/v1")
 

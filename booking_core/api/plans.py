@@ -16,9 +16,8 @@ from booking_core.api.forms import NO_NUL
 from booking_core.api.responses import granted, invalid
 from booking_core.domain import FieldError
 from booking_core.service import plans as service
-from booking_core.service.bookings import Asking
 from booking_core.service.commands import Command, OutsideClaim, carry_out, command_of
-from booking_core.service.core import Core
+from booking_core.service.core import Asking, Core
 from booking_core.service.plan_drafts import PlanDraft, storable
 from booking_core.service.plans import PlanAnswer, StoredPlan
 from booking_core.store.plans import plan_page

@@ -1,7 +1,6 @@
-"""Taking a slot: judged and written under locks, every refusal recorded.
+"""Taking a slot: judged and written in a batch, every refusal recorded with it.
 
-A refused wish gives its locks back at once; its attempt is written by a transaction of its own
-before the answer leaves, together with what the customer was offered instead.
+What a refused customer can do next is looked up afterwards, without locks.
 """
 
 from __future__ import annotations
@@ -9,36 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
 from booking_core.decide import Rules, decide
-from booking_core.domain import Accepted, QuotaState, Refused, SlotState, Wish
-from booking_core.problems import violation_rows
+from booking_core.domain import Accepted, Booking, QuotaState, Refused, SlotState, Wish
 from booking_core.remedies import Remedy, Situation, change_fields, remedies_for
-from booking_core.service.core import Caller, Core
-from booking_core.settings import BankSettings, load_settings
-from booking_core.store import attempts, bookings, quotas, slots
-from booking_core.store.bookings import Booking
-from metrics.contract import OPENS_EPISODE, Cause, Channel, Outcome, Reason
+from booking_core.service.batch import Batch, Job, Needs
+from booking_core.service.batching import do
+from booking_core.service.core import Asking, Caller, Core, moment
+from booking_core.store import quotas, slots, waitlist
+from booking_core.store.bookings import KnownKey
+from metrics.contract import OPENS_EPISODE, Cause, Channel, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
 
 RECORDED: Final = frozenset({Cause.CAPACITY, Cause.INPUT, Cause.RULE})
 """Causes whose refusals are attempts of the database; the others are counted only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Who asks, within which trace, since when (perf_counter seconds)."""
-
-    caller: Caller
-    trace_id: str
-    started: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,54 +58,88 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """The settings and both clocks, read once for a judgement."""
+class Judgement:
+    """A refusal as the batch judged it, with what it was judged against."""
 
-    settings: BankSettings
-    rules: Rules
-    wall: datetime
-    business: datetime
-
-    def fold(
-        self, connection: Connection, loan_ref: str, slot: SlotState, channel: str, **outcome: Any
-    ) -> None:
-        """Fold a try of now into the loan's wish episode, with its reason or the booking it became."""
-        idle_days = self.settings.idle_days
-        attempts.fold_wish(
-            connection, loan_ref, slot, channel, business_now=self.business, idle_days=idle_days, **outcome
-        )
-
-
-def moment(core: Core, connection: Connection) -> Moment:
-    """The settings as committed and the time now."""
-    settings, wall = load_settings(connection), core.wall()
-    rules = Rules(
-        zone=settings.tzinfo(),
-        min_notice_minutes=settings.min_notice_minutes,
-        booking_window_days=settings.booking_window_days,
-        hold_seconds=settings.hold_seconds,
-    )
-    return Moment(settings, rules, wall, settings.business_now(wall))
+    refused: Refused
+    seen: Situation
 
 
 def book(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refusal:
     """The hold or booking taken for the wish, or why not; either is on record when this returns."""
-    verdict = core.retried(lambda: _take(core, asking, wish, key))
-    if isinstance(verdict, Refused):
-        return refuse(core, asking, verdict, wish)
-    if not verdict.replayed:
+    return told(core, wish, do(core, taking(asking, wish, key)))
+
+
+def taking(asking: Asking, wish: Wish, key: str) -> Job[Taken | Judgement]:
+    """The job that takes the wished slot: a hold, or a booking where amount and option are given."""
+    caller, fingerprint = asking.caller, _fingerprint(wish)
+
+    def work(batch: Batch) -> Taken | Judgement:
+        if known := batch.keys.get((caller.token_id, key)):
+            if known.fingerprint == fingerprint:
+                return Taken(known.body, replayed=True)
+            return refuse_in(batch, asking, Refused(Reason.IDEMPOTENCY_CONFLICT), wish)
+        slot, loan = batch.slots.get(wish.slot_id), batch.loans.get(wish.loan_ref)
+        seen = situation(batch, asking, wish)
+        limits = batch.levels[slot.slot_id, wish.channel].judged if slot else ()
+        waiting = batch.waiting_for(slot, wish.channel) if slot else 0
+        verdict = judge(caller, wish, seen, limits, waiting)
+        if isinstance(verdict, Refused):
+            return refuse_in(batch, asking, verdict, wish)
+        assert slot is not None  # noqa: S101 – an accepted wish has its slot and its loan
+        assert loan is not None  # noqa: S101
+        now = batch.now
+        until = None if verdict.confirm_at_once else now.wall + timedelta(seconds=now.rules.hold_seconds)
+        booking = Booking(
+            booking_ref=new_ref("B", now.wall),
+            loan_ref=wish.loan_ref,
+            slot_id=slot.slot_id,
+            branch_id=slot.branch_id,
+            region_id=slot.region_id,
+            service_day=slot.service_day,
+            channel=wish.channel.value,
+            status="held" if until else "confirmed",
+            units=verdict.units,
+            amount_cny=wish.amount_cny,
+            option=wish.option,
+            contact=wish.contact,
+            created_utc=now.wall,
+            held_until_utc=until,
+            reserved_cny=verdict.reserved_cny,
+        )
+        batch.put(None, booking, caller.name)
+        body = {"booking": booking_json(booking, slot, now.rules), "trace_id": asking.trace_id}
+        batch.keep_key(KnownKey(caller.token_id, key, fingerprint, body, now.wall))
+        ref = booking.booking_ref
+        batch.attempt(asking, loan_ref=wish.loan_ref, slot=slot, channel=wish.channel.value, booking_ref=ref)
+        batch.fold(wish.loan_ref, slot, wish.channel.value, booking_ref=ref)
+        return Taken(body)
+
+    needs = Needs(
+        slots=((wish.slot_id, wish.channel.value),), loans=(wish.loan_ref,), keys=((caller.token_id, key),)
+    )
+    return Job(needs, work)
+
+
+def told(core: Core, wish: Wish, answer: Taken | Judgement) -> Taken | Refusal:
+    """The answer as it is told to the customer: counted, a refusal with its remedies."""
+    if isinstance(answer, Judgement):
+        return with_remedies(core, answer, wish)
+    if not answer.replayed:
         core.instruments.held(wish.channel)
-        core.instruments.batch_size.observe(1)
-    return verdict
+    return answer
 
 
 def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
     """What `book` would decide now; nothing is recorded, nothing taken."""
     with core.engine.connect() as connection:
-        seen = _situation(core, connection, asking, wish)
-        slot = seen.slot
-        limits = quotas.read_levels(connection, [slot], wish.channel)[slot.slot_id] if slot else ()
-        verdict = _judge(asking.caller, wish, seen, limits)
+        seen = _look(core, connection, asking, wish)
+        slot, limits, waiting = seen.slot, tuple[QuotaState, ...](), 0
+        if slot:
+            limits = quotas.read_levels(connection, [slot], wish.channel)[slot.slot_id]
+            found = waitlist.waiting(connection, [slot.branch_id])
+            waiting = waitlist.ahead(found, slot, wish.channel)
+        verdict = judge(asking.caller, wish, seen, limits, waiting)
         if isinstance(verdict, Accepted):
             return verdict
         verdict = quotas.with_next_limits(connection, verdict)
@@ -123,17 +148,76 @@ def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
 
 def refuse(core: Core, asking: Asking, refused: Refused, told: Wish | Told, *, opens: bool = True) -> Refusal:
     """The refusal with its remedies, recorded as an attempt (and in the wish episode where it opens one)."""
-    with core.engine.connect() as connection:
-        seen = _situation(core, connection, asking, told)
-        refused = quotas.with_next_limits(connection, refused)
-        if isinstance(told, Wish):
-            found = remedies_for(connection, refused, told, seen)
-        else:
-            found = change_fields(refused)
+    if refused.reason.cause not in RECORDED:
+        with core.engine.connect() as connection:
+            return with_remedies(core, Judgement(refused, _look(core, connection, asking, told)), told)
+    return with_remedies(core, do(core, refusing(asking, refused, told, opens=opens)), told)
+
+
+def refusing(asking: Asking, refused: Refused, told: Wish | Told, *, opens: bool = True) -> Job[Judgement]:
+    """The job that records a refusal judged elsewhere."""
+    needs = Needs(
+        slots=((told.slot_id, told.channel or Channel.APP.value),) if told.slot_id else (),
+        loans=(told.loan_ref,) if told.loan_ref else (),
+    )
+    return Job(needs, lambda batch: refuse_in(batch, asking, refused, told, opens=opens))
+
+
+def refuse_in(
+    batch: Batch, asking: Asking, refused: Refused, told: Wish | Told, *, opens: bool = True
+) -> Judgement:
+    """The refusal, recorded: as an attempt, and in the loan's wish episode where it opens one."""
+    seen = situation(batch, asking, told)
     if refused.reason.cause in RECORDED:
-        core.retried(lambda: _record(core, asking, refused, told, seen, opens=opens))
+        batch.attempt(asking, loan_ref=told.loan_ref, slot=seen.slot, channel=told.channel, refused=refused)
+        if opens and seen.slot and seen.own_loan and refused.reason.cause in OPENS_EPISODE:
+            channel = told.channel or UNKNOWN_CHANNEL
+            batch.fold(seen.own_loan.loan_ref, seen.slot, channel, reason=refused.reason)
+    return Judgement(refused, seen)
+
+
+def with_remedies(core: Core, judged: Judgement, told: Wish | Told) -> Refusal:
+    """The refusal as it is told, with what to do instead; counted."""
+    refused = judged.refused
     core.instruments.refused(told.channel or UNKNOWN_CHANNEL, refused.reason)
-    return Refusal(refused, found)
+    if not isinstance(told, Wish):
+        return Refusal(refused, change_fields(refused))
+    with core.engine.connect() as connection:
+        refused = quotas.with_next_limits(connection, refused)
+        return Refusal(refused, remedies_for(connection, refused, told, judged.seen))
+
+
+def judge(
+    caller: Caller, wish: Wish, seen: Situation, limits: Iterable[QuotaState], waiting: int
+) -> Accepted | Refused:
+    """What `decide` says of the wish, after what the caller's token may do at all."""
+    if seen.slot and not caller.may_see(seen.slot.region_id):
+        return forbidden(seen.slot.region_id)
+    if wish.channel not in caller.channels():
+        needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
+        return Refused(Reason.FORBIDDEN, context={"needs": needs})
+    return decide(
+        wish,
+        slot=seen.slot,
+        loan=seen.loan,
+        quotas=limits,
+        rules=seen.rules,
+        business_now=seen.business_now,
+        holder=seen.holder,
+        waiting=waiting,
+    )
+
+
+def situation(batch: Batch, asking: Asking, told: Wish | Told) -> Situation:
+    """What a wish is judged against, as the batch has it."""
+    return Situation(
+        slot=batch.slots.get(told.slot_id) if told.slot_id else None,
+        loan=batch.loans.get(told.loan_ref) if told.loan_ref else None,
+        rules=batch.now.rules,
+        business_now=batch.now.business,
+        holder=asking.caller.holder,
+        region_claim=asking.caller.region_id,
+    )
 
 
 def forbidden(region_id: str | None) -> Refused:
@@ -144,6 +228,7 @@ def forbidden(region_id: str | None) -> Refused:
 def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, Any]:
     """A booking as the API tells it; times with the bank's offset, `expires_at` in wall time."""
     until, amount = booking.held_until_utc, booking.amount_cny
+    start, end = _local(slot.start_utc, rules.zone), _local(slot.end_utc, rules.zone)
     body = {
         "ref": booking.booking_ref,
         "status": booking.status,
@@ -151,8 +236,8 @@ def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, A
         "slot": booking.slot_id,
         "branch": booking.branch_id,
         "service_day": booking.service_day.isoformat(),
-        "start": slot.start_utc.astimezone(rules.zone).isoformat(),
-        "end": slot.end_utc.astimezone(rules.zone).isoformat(),
+        "start": start,
+        "end": end,
         "channel": booking.channel,
         "expires_at": until and until.isoformat(timespec="seconds"),
         "amount": None if amount is None else str(amount),
@@ -161,109 +246,17 @@ def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, A
     return {name: value for name, value in body.items() if value is not None}
 
 
-def _take(core: Core, asking: Asking, wish: Wish, key: str) -> Taken | Refused:
-    """One try to take the wish: all locks, the decision, all writes; a refusal is rolled back."""
-    caller, fingerprint = asking.caller, _fingerprint(wish)
-    with core.transaction() as connection:
-        slot = slots.read_slot(connection, wish.slot_id, lock=True)
-        if known := bookings.known_key(connection, caller.token_id, key):
-            same = known.fingerprint == fingerprint
-            return Taken(known.body, replayed=True) if same else Refused(Reason.IDEMPOTENCY_CONFLICT)
-        now = moment(core, connection)
-        levels = quotas.lock_levels(connection, slot, wish.channel) if slot else quotas.Levels((), ())
-        loan = slots.read_loan(connection, wish.loan_ref)
-        verdict = _judge(caller, wish, Situation(slot, loan, now.rules, now.business), levels.judged)
-        if isinstance(verdict, Refused):
-            connection.rollback()
-            return verdict
-        assert slot is not None  # noqa: S101 – an accepted wish has its slot
-        until = None if verdict.confirm_at_once else now.wall + timedelta(seconds=now.rules.hold_seconds)
-        booking = Booking(
-            booking_ref=f"B{secrets.token_hex(8)}",
-            loan_ref=wish.loan_ref,
-            slot_id=slot.slot_id,
-            branch_id=slot.branch_id,
-            region_id=slot.region_id,
-            service_day=slot.service_day,
-            channel=wish.channel,
-            status="held" if until else "confirmed",
-            units=verdict.units,
-            amount_cny=wish.amount_cny,
-            option=wish.option,
-            contact=wish.contact,
-            created_utc=now.wall,
-            held_until_utc=until,
-            version=1,
-        )
-        slots.add_slot_units(connection, slot.slot_id, verdict.units)
-        quotas.add_units(connection, levels.counted, verdict.units)
-        bookings.add_booking(connection, booking, actor=caller.name)
-        body = {"booking": booking_json(booking, slot, now.rules), "trace_id": asking.trace_id}
-        bookings.keep_key(connection, caller.token_id, key, fingerprint, body, now=now.wall)
-        _add_attempt(connection, asking, wish, slot, now, booking_ref=booking.booking_ref)
-        now.fold(connection, wish.loan_ref, slot, wish.channel, booking_ref=booking.booking_ref)
-        return Taken(body)
+def new_ref(prefix: str, now: datetime) -> str:
+    """A reference that sorts by time (its index grows at one end) and cannot be guessed (64 random bits)."""
+    return f"{prefix}{int(now.timestamp() * 1000):011x}{secrets.token_hex(8)}"
 
 
-def _judge(caller: Caller, wish: Wish, seen: Situation, limits: Iterable[QuotaState]) -> Accepted | Refused:
-    """What `decide` says of the wish; a slot outside the caller's region claim is refused before."""
-    if seen.slot and not caller.may_see(seen.slot.region_id):
-        return forbidden(seen.slot.region_id)
-    return decide(
-        wish,
-        slot=seen.slot,
-        loan=seen.loan,
-        quotas=limits,
-        rules=seen.rules,
-        business_now=seen.business_now,
-        holder=caller.holder,
-    )
+@lru_cache(maxsize=10_000)
+def _local(moment_utc: datetime, zone: ZoneInfo) -> str:
+    return moment_utc.astimezone(zone).isoformat()
 
 
-def _record(
-    core: Core,
-    asking: Asking,
-    refused: Refused,
-    told: Wish | Told,
-    seen: Situation,
-    *,
-    opens: bool,
-) -> None:
-    """Write the refused attempt and fold it into the loan's wish episode where its cause opens one."""
-    with core.transaction() as connection:
-        now = moment(core, connection)
-        _add_attempt(connection, asking, told, seen.slot, now, refused)
-        if opens and seen.slot and seen.own_loan and refused.reason.cause in OPENS_EPISODE:
-            channel = told.channel or UNKNOWN_CHANNEL
-            now.fold(connection, seen.own_loan.loan_ref, seen.slot, channel, reason=refused.reason)
-
-
-def _add_attempt(
-    connection: Connection,
-    asking: Asking,
-    told: Wish | Told,
-    slot: SlotState | None,
-    now: Moment,
-    refused: Refused | None = None,
-    **columns: Any,
-) -> None:
-    attempts.add_attempt(
-        connection,
-        loan_ref=told.loan_ref,
-        slot=slot,
-        reason=refused.reason if refused else None,
-        at_utc=now.wall,
-        business_utc=now.business,
-        trace_id=asking.trace_id,
-        channel=told.channel or UNKNOWN_CHANNEL,
-        outcome=Outcome.REFUSED if refused else Outcome.HELD,
-        violations=(violation_rows(refused.violations) or None) if refused else None,
-        duration_seconds=time.perf_counter() - asking.started,
-        **columns,
-    )
-
-
-def _situation(core: Core, connection: Connection, asking: Asking, told: Wish | Told) -> Situation:
+def _look(core: Core, connection: Connection, asking: Asking, told: Wish | Told) -> Situation:
     now = moment(core, connection)
     return Situation(
         slot=slots.read_slot(connection, told.slot_id) if told.slot_id else None,

@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from booking_core.domain import Accepted, Refused, Wish
 from booking_core.remedies import Judged, Situation, judged
-from booking_core.service.bookings import Asking, Refusal, forbidden, moment
-from booking_core.service.core import Core
+from booking_core.service.batch import Batch, Job, Needs
+from booking_core.service.batching import do
+from booking_core.service.bookings import Refusal, forbidden
+from booking_core.service.core import Asking, Core, moment
 from booking_core.store import slots
 from metrics.contract import Cause, Channel, Reason
 
@@ -105,8 +107,7 @@ def _fold_full_range(core: Core, loan_ref: str, channel: Channel, found: list[Ju
         return
     slot, reason = full[0]  # slots come in order of time
 
-    def work() -> None:
-        with core.transaction() as connection:
-            moment(core, connection).fold(connection, loan_ref, slot, channel, reason=reason)
+    def work(batch: Batch) -> None:
+        batch.fold(loan_ref, slot, channel.value, reason=reason)
 
-    core.retried(work)
+    do(core, Job(Needs(loans=(loan_ref,)), work))

@@ -1,30 +1,32 @@
-"""What becomes of a booking: confirmed, cancelled, expired; each under the locks of its slot."""
+"""What becomes of a booking: each change judged in a batch that has it, its slot and its levels locked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from decimal import Decimal
-
-from sqlalchemy import Connection
+from math import ceil
 
 from booking_core.decide import judge_amount
-from booking_core.domain import Refused, SlotState, Wish
+from booking_core.domain import Booking, Refused, Wish
+from booking_core.service.batch import Batch, Job, Needs
+from booking_core.service.batching import do
 from booking_core.service.bookings import (
-    Asking,
+    Judgement,
     Refusal,
     Taken,
     Told,
     booking_json,
     forbidden,
-    moment,
-    refuse,
+    refuse_in,
+    with_remedies,
 )
-from booking_core.service.core import Caller, Core
-from booking_core.store import bookings, quotas, slots
-from booking_core.store.bookings import Booking
+from booking_core.service.core import Asking, Caller, Core, moment
+from booking_core.store import bookings, slots
 from metrics.contract import Channel, Reason
+
+Change = Callable[[Batch, Booking], Booking | Refused]
+"""The booking as it becomes (the same where nothing changes), or why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,12 @@ def confirm(core: Core, asking: Asking, booking_ref: str, settlement: Settlement
     """The booking that the hold became, why it did not, or None for an unknown booking.
 
     A hold that is over is given back here if the sweep has not done so; a repetition changes nothing.
+    The funds reserved become those of the amount.
     """
+    actor = asking.caller.name
 
-    def change(connection: Connection, booking: Booking, slot: SlotState) -> Booking | Refused:
-        now, actor = core.wall(), asking.caller.name
-        if _over(booking, now):
-            booking = release(connection, booking, slot, status="expired", now=now, actor=actor)
+    def change(batch: Batch, booking: Booking) -> Booking | Refused:
+        booking = _expired(batch, booking, actor)
         confirmed = replace(
             booking,
             status="confirmed",
@@ -53,50 +55,49 @@ def confirm(core: Core, asking: Asking, booking_ref: str, settlement: Settlement
             amount_cny=settlement.amount_cny,
             option=settlement.option,
             contact=settlement.contact,
+            reserved_cny=ceil(settlement.amount_cny),
         )
         if booking.status == "confirmed":
             return booking if booking == confirmed else Refused(Reason.IDEMPOTENCY_CONFLICT)
         if booking.status != "held":
             return _not_live(booking)
-        loan = slots.read_loan(connection, booking.loan_ref)
+        loan = batch.loans.get(booking.loan_ref)
         if loan and (refused := judge_amount(settlement.amount_cny, loan)):
             return refused
-        return bookings.change_booking(connection, booking, confirmed, now=now, actor=actor)
+        return batch.put(booking, confirmed, actor)
 
-    return _change(core, asking, booking_ref, change)
+    return change_booking(core, asking, booking_ref, change)
 
 
 def cancel(core: Core, asking: Asking, booking_ref: str) -> Taken | Refusal | None:
     """The cancelled booking, its units given back; None for an unknown one; a repetition changes nothing."""
 
-    def change(connection: Connection, booking: Booking, slot: SlotState) -> Booking | Refused:
+    def change(batch: Batch, booking: Booking) -> Booking | Refused:
         if booking.status == "cancelled":
             return booking
         if booking.status not in {"held", "confirmed"}:
             return _not_live(booking)
-        actor = asking.caller.name
-        return release(connection, booking, slot, status="cancelled", now=core.wall(), actor=actor)
+        return release(batch, booking, "cancelled", asking.caller.name)
 
-    return _change(core, asking, booking_ref, change)
+    return change_booking(core, asking, booking_ref, change)
 
 
-def expire(core: Core, booking_ref: str, actor: str) -> bool:
-    """Whether the hold was over and was given back by this call."""
-    with core.transaction() as connection:
-        seen = bookings.read_booking(connection, booking_ref)
-        locked = _locked(connection, seen) if seen else None
-        now = core.wall()
-        if locked is None or not _over(locked[0], now):
-            return False
-        release(connection, *locked, status="expired", now=now, actor=actor)
-        return True
+def expire(core: Core, booking_refs: Sequence[str], actor: str) -> int:
+    """How many of the holds and offers were over and were given back by this call."""
+
+    def work(batch: Batch) -> int:
+        due = [b for ref in booking_refs if (b := batch.bookings.get(ref)) and b.over(batch.now.wall)]
+        return sum(release(batch, booking, "expired", actor).status == "expired" for booking in due)
+
+    return do(core, Job(Needs(bookings=tuple(booking_refs)), work))
 
 
 def find(core: Core, asking: Asking, booking_ref: str) -> Taken | Refusal | None:
     """The booking as it stands, None for one that the caller may not know of."""
     with core.engine.connect() as connection:
         booking = bookings.read_booking(connection, booking_ref)
-        if booking is None or not _own(connection, asking.caller, booking):
+        loan = booking and slots.read_loan(connection, booking.loan_ref)
+        if booking is None or asking.caller.holder not in {None, loan and loan.holder}:
             return None
         slot = slots.read_slot(connection, booking.slot_id)
         if slot is None or not asking.caller.may_see(booking.region_id):
@@ -104,15 +105,9 @@ def find(core: Core, asking: Asking, booking_ref: str) -> Taken | Refusal | None
         return Taken({"booking": booking_json(booking, slot, moment(core, connection).rules)})
 
 
-def release(
-    connection: Connection, booking: Booking, slot: SlotState, *, status: str, now: datetime, actor: str
-) -> Booking:
-    """The booking moved to `status`, its units given back; slot and booking are locked, counters here."""
-    levels = quotas.lock_levels(connection, slot, booking.channel)
-    slots.add_slot_units(connection, slot.slot_id, -booking.units)
-    quotas.add_units(connection, levels.counted, -booking.units)
-    released = replace(booking, status=status, held_until_utc=None)
-    return bookings.change_booking(connection, booking, released, now=now, actor=actor)
+def release(batch: Batch, booking: Booking, status: str, actor: str) -> Booking:
+    """The booking moved to `status`, its units given back."""
+    return batch.put(booking, replace(booking, status=status, held_until_utc=None), actor)
 
 
 def told_by(taken: Taken) -> Told:
@@ -121,54 +116,40 @@ def told_by(taken: Taken) -> Told:
     return Told(booking["loan"], booking["slot"], Channel(booking["channel"]))
 
 
-def _change(
-    core: Core,
-    asking: Asking,
-    booking_ref: str,
-    change: Callable[[Connection, Booking, SlotState], Booking | Refused],
+def change_booking(
+    core: Core, asking: Asking, booking_ref: str, change: Change, *, needs: Needs | None = None
 ) -> Taken | Refusal | None:
-    """Run a change of one booking under its locks and tell what came of it; a refusal is an attempt."""
+    """What came of the change, None for a booking the caller may not know of; a refusal is an attempt.
 
-    def work() -> Taken | tuple[Refused, Booking] | None:
-        with core.transaction() as connection:
-            seen = bookings.read_booking(connection, booking_ref)
-            if seen is None or not _own(connection, asking.caller, seen):
-                return None
-            if not asking.caller.may_see(seen.region_id):
-                return forbidden(seen.region_id), seen
-            booking, slot = _locked(connection, seen)
-            outcome = change(connection, booking, slot)
-            if isinstance(outcome, Refused):
-                return outcome, booking
-            return Taken({"booking": booking_json(outcome, slot, moment(core, connection).rules)})
+    `needs`: what has to be locked besides the booking with its slot, levels and loan.
+    """
+    all_needs = replace(needs or Needs(), bookings=(booking_ref,))
 
-    result = core.retried(work)
-    if not isinstance(result, tuple):
-        return result
-    refused, booking = result
-    wish = Wish(booking.loan_ref, booking.slot_id, Channel(booking.channel), booking.units)
-    return refuse(core, asking, refused, wish, opens=False)
+    def work(batch: Batch) -> Taken | tuple[Judgement, Wish] | None:
+        booking = batch.bookings.get(booking_ref)
+        if booking is None or not _own(batch, asking.caller, booking):
+            return None
+        wish = Wish(booking.loan_ref, booking.slot_id, Channel(booking.channel), booking.units)
+        if not asking.caller.may_see(booking.region_id):
+            return refuse_in(batch, asking, forbidden(booking.region_id), wish, opens=False), wish
+        outcome = change(batch, booking)
+        if isinstance(outcome, Refused):
+            return refuse_in(batch, asking, outcome, wish, opens=False), wish
+        return Taken({"booking": booking_json(outcome, batch.slots[outcome.slot_id], batch.now.rules)})
 
-
-def _locked(connection: Connection, seen: Booking) -> tuple[Booking, SlotState]:
-    """The booking and its slot, locked in the fixed order: slot first. Rows of neither are ever deleted."""
-    slot = slots.read_slot(connection, seen.slot_id, lock=True)
-    booking = bookings.read_booking(connection, seen.booking_ref, lock=True)
-    if slot is None or booking is None:
-        raise LookupError(f"booking {seen.booking_ref} or its slot {seen.slot_id} has vanished")
-    return booking, slot
+    answer = do(core, Job(all_needs, work))
+    return with_remedies(core, *answer) if isinstance(answer, tuple) else answer
 
 
-def _own(connection: Connection, caller: Caller, booking: Booking) -> bool:
+def _expired(batch: Batch, booking: Booking, actor: str) -> Booking:
+    """The booking, expired here if its time is over and the sweep has not come by yet."""
+    return release(batch, booking, "expired", actor) if booking.over(batch.now.wall) else booking
+
+
+def _own(batch: Batch, caller: Caller, booking: Booking) -> bool:
     """Whether a customer token's holder owns the booking's loan; other tokens act for any."""
-    if caller.holder is None:
-        return True
-    loan = slots.read_loan(connection, booking.loan_ref)
-    return loan is not None and loan.holder == caller.holder
-
-
-def _over(booking: Booking, now: datetime) -> bool:
-    return booking.status == "held" and booking.held_until_utc is not None and booking.held_until_utc <= now
+    loan = batch.loans.get(booking.loan_ref)
+    return caller.holder is None or (loan is not None and loan.holder == caller.holder)
 
 
 def _not_live(booking: Booking) -> Refused:

@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert
 
 from booking_core.domain import FieldError
-from booking_core.service.bookings import Asking
-from booking_core.service.core import Caller, Core
+from booking_core.service.core import Asking, Caller, Core
 from booking_core.tables import audit
 from metrics.contract import PlanRefusal
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from booking_core.service.bookings import moment
 from booking_core.service.commands import Command, OutsideClaim, record_audit
-from booking_core.service.core import Core
+from booking_core.service.core import Core, moment
 from booking_core.settings import load_settings, save_settings
 from metrics.contract import BANK_SCOPE_ID
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from booking_core.service.bookings import moment
 from booking_core.service.changes import expire
-from booking_core.service.core import Core
+from booking_core.service.core import Core, moment
 from booking_core.store import attempts, bookings
 
 SWEEP_SECONDS: Final = 3.0
 KEY_DAYS: Final = 7
 """How long a repeated Idempotency-Key is recognised."""
+AT_ONCE: Final = 32
+"""Holds given back by one transaction: their slots stay locked meanwhile."""
 ACTOR: Final = "housekeeping"
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ def sweep(core: Core) -> int:
     with core.engine.connect() as connection:
         now = moment(core, connection)
         idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
-        due = bookings.expired_holds(connection, now.wall)
+        due = bookings.due_bookings(connection, now.wall)
         idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
         idle = idle or bookings.any_key(connection, stale)
-    expired = sum(core.retried(partial(expire, core, ref, ACTOR)) for ref in due)
+    expired = sum(expire(core, due[n : n + AT_ONCE], ACTOR) for n in range(0, len(due), AT_ONCE))
     if idle:
         with core.transaction() as connection:
             attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)

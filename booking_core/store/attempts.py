@@ -2,90 +2,102 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
 from booking_core.store import locking
+from booking_core.store.rows import add_rows, among, change_rows, rows_of
 from metrics.contract import Reason
-from metrics.logs import hashed
 
 
-def add_attempt(
-    connection: Connection,
-    *,
-    loan_ref: str | None,
-    slot: SlotState | None,
-    reason: Reason | None,
-    **columns: Any,
-) -> None:
-    """Record one try to take a slot; what is unknown of a malformed one is None."""
-    place = ("branch_id", "region_id", "slot_id", "service_day")
-    connection.execute(
-        insert(t.attempts).values(
-            loan_hash=hashed(loan_ref) if loan_ref else None,
-            reason=reason,
-            cause=reason and reason.cause,
-            **{name: getattr(slot, name) for name in place if slot},
-            **columns,
-        )
-    )
+@dataclass(slots=True)
+class Episode:
+    """A wish episode: its first wished branch and day stay, later tries fold in."""
+
+    loan_ref: str
+    branch_id: str
+    region_id: str
+    wished_day: date
+    channel: str
+    opened_business_utc: datetime
+    last_try_business_utc: datetime
+    tries: int = 0
+    first_reason: str | None = None
+    closed_business_utc: datetime | None = None
+    outcome: str = "open"
+    booking_ref: str | None = None
+    episode_id: int | None = None
+    """None = not stored yet."""
+
+    def idle(self, business_now: datetime, idle_days: int) -> bool:
+        """Whether its last try lies more than the idle days back."""
+        return self.last_try_business_utc < business_now - timedelta(days=idle_days)
+
+    def close_unmet(self, idle_days: int) -> None:
+        """Close it as of the moment its idle time was over."""
+        self.outcome = "unmet"
+        self.closed_business_utc = self.last_try_business_utc + timedelta(days=idle_days)
+
+    def fold(
+        self, slot: SlotState, business_now: datetime, reason: Reason | None, booking_ref: str | None
+    ) -> None:
+        """Fold a try for the slot in; a booking closes it, elsewhere or on another day as "displaced"."""
+        self.tries += 1
+        self.last_try_business_utc = business_now
+        if booking_ref:
+            as_wished = (self.branch_id, self.wished_day) == (slot.branch_id, slot.service_day)
+            self.outcome = "booked" if as_wished else "displaced"
+            self.booking_ref, self.closed_business_utc = booking_ref, business_now
+        elif self.first_reason is None:
+            self.first_reason = reason and reason.value
 
 
-def fold_wish(
-    connection: Connection,
-    loan_ref: str,
-    slot: SlotState,
-    channel: str,
-    *,
-    business_now: datetime,
-    idle_days: int,
-    reason: Reason | None = None,
-    booking_ref: str | None = None,
-) -> None:
-    """Fold one try for the slot into the loan's open episode (or open one); a booking closes it.
+def add_attempts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Record tries to take a slot; what is unknown of a malformed one is None."""
+    add_rows(connection, t.attempts, rows)
 
-    The first wished branch and day stay; a booking elsewhere or on another day is "displaced".
-    """
+
+def lock_open_episodes(connection: Connection, loan_refs: Collection[str]) -> dict[str, Episode]:
+    """The open episode of each loan that has one, locked in the order of the loans."""
+    if not loan_refs:
+        return {}
     e = t.wish_episodes
-    closed = {"booking_ref": booking_ref, "closed_business_utc": business_now} if booking_ref else {}
-    statement = select(e).where(e.c.loan_ref == loan_ref, e.c.outcome == "open")
-    row = connection.execute(locking.lock_clause(statement)).first()
-    if row is not None and row.last_try_business_utc < business_now - timedelta(days=idle_days):
-        _close(connection, e.c.episode_id == row.episode_id, idle_days)
-        row = None
-    if row is None:
-        connection.execute(
-            insert(e).values(
-                loan_ref=loan_ref,
-                branch_id=slot.branch_id,
-                region_id=slot.region_id,
-                wished_day=slot.service_day,
-                channel=channel,
-                tries=1,
-                first_reason=reason,
-                opened_business_utc=business_now,
-                last_try_business_utc=business_now,
-                outcome="booked" if booking_ref else "open",
-                **closed,
-            )
-        )
-        return
-    values: dict[str, Any] = {"tries": row.tries + 1, "last_try_business_utc": business_now, **closed}
-    if booking_ref:
-        as_wished = (row.branch_id, row.wished_day) == (slot.branch_id, slot.service_day)
-        values["outcome"] = "booked" if as_wished else "displaced"
-    elif row.first_reason is None:
-        values["first_reason"] = reason
-    connection.execute(update(e).where(e.c.episode_id == row.episode_id).values(values))
+    statement = (
+        select(e)
+        .where(among(connection, e.c.loan_ref, loan_refs), e.c.outcome == "open")
+        .order_by(e.c.loan_ref)
+    )
+    rows = connection.execute(locking.lock_clause(statement))
+    return {row.loan_ref: Episode(**row._mapping) for row in rows}  # noqa: SLF001
+
+
+def write_episodes(connection: Connection, episodes: Collection[Episode]) -> None:
+    """Write the episodes as they now stand: stored ones first, a closed one makes room for a new one."""
+    ordered = sorted(episodes, key=attrgetter("loan_ref"))
+    change_rows(connection, t.wish_episodes, "episode_id", rows_of(e for e in ordered if e.episode_id))
+    new = rows_of(e for e in ordered if e.episode_id is None)
+    for row in new:
+        del row["episode_id"]
+    add_rows(connection, t.wish_episodes, new)
 
 
 def close_idle(connection: Connection, *, business_now: datetime, idle_days: int) -> int:
     """How many episodes without a try for the idle days were closed as unmet."""
-    return _close(connection, _idle(business_now, idle_days), idle_days)
+    e = t.wish_episodes
+    statement = select(e).where(e.c.outcome == "open", _idle(business_now, idle_days)).limit(1000)
+    rows = connection.execute(locking.lock_clause(statement.order_by(e.c.loan_ref)))
+    idle = [Episode(**row._mapping) for row in rows]  # noqa: SLF001
+    for episode in idle:
+        episode.close_unmet(idle_days)
+    write_episodes(connection, idle)
+    return len(idle)
 
 
 def any_idle(connection: Connection, *, business_now: datetime, idle_days: int) -> bool:
@@ -97,15 +109,3 @@ def any_idle(connection: Connection, *, business_now: datetime, idle_days: int) 
 
 def _idle(business_now: datetime, idle_days: int) -> ColumnElement[bool]:
     return t.wish_episodes.c.last_try_business_utc < business_now - timedelta(days=idle_days)
-
-
-def _close(connection: Connection, which: ColumnElement[bool], idle_days: int) -> int:
-    """How many open episodes were closed as unmet, each as of the day its idle time was over."""
-    e = t.wish_episodes
-    statement = select(e.c.episode_id, e.c.last_try_business_utc).where(e.c.outcome == "open", which)
-    rows = connection.execute(locking.lock_clause(statement.limit(1000))).all()
-    for episode_id, last_try in rows:
-        closed = last_try + timedelta(days=idle_days)
-        values = {"outcome": "unmet", "closed_business_utc": closed}
-        connection.execute(update(e).where(e.c.episode_id == episode_id).values(values))
-    return len(rows)

@@ -2,87 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, delete, select
 
 from booking_core import tables as t
+from booking_core.domain import Booking
 from booking_core.store import locking
+from booking_core.store.rows import add_rows, among, change_rows, rows_of
 
 
 @dataclass(frozen=True, slots=True)
-class Booking:
-    """A row of bookings."""
+class KnownKey:
+    """An idempotency key as stored: what was asked under it, and the answer."""
 
-    booking_ref: str
-    loan_ref: str
-    slot_id: str
-    branch_id: str
-    region_id: str
-    service_day: date
-    channel: str
-    status: str
-    units: int
-    amount_cny: Decimal | None
-    option: str | None
-    contact: str | None
+    token_id: str
+    key: str
+    fingerprint: str
+    body: dict[str, Any]
     created_utc: datetime
-    held_until_utc: datetime | None
-    version: int
 
 
-def add_booking(connection: Connection, booking: Booking, *, actor: str) -> None:
-    """Write a new booking and the first line of its history."""
-    connection.execute(insert(t.bookings).values(asdict(booking)))
-    _add_event(connection, booking, None, booking.created_utc, actor)
+def read_bookings(
+    connection: Connection, booking_refs: Collection[str], *, lock: bool = False
+) -> dict[str, Booking]:
+    """The bookings by reference; locked, in the order of their references, only after their slots."""
+    if not booking_refs:
+        return {}
+    b = t.bookings
+    statement = select(b).where(among(connection, b.c.booking_ref, booking_refs)).order_by(b.c.booking_ref)
+    rows = connection.execute(locking.lock_clause(statement) if lock else statement)
+    return {row.booking_ref: Booking(**row._mapping) for row in rows}  # noqa: SLF001
 
 
-def read_booking(connection: Connection, booking_ref: str, *, lock: bool = False) -> Booking | None:
-    """The booking; locked only by a transaction that has its slot locked already."""
-    statement = select(t.bookings).where(t.bookings.c.booking_ref == booking_ref)
-    row = connection.execute(locking.lock_clause(statement) if lock else statement).first()
-    return Booking(**row._mapping) if row else None  # noqa: SLF001
+def read_booking(connection: Connection, booking_ref: str) -> Booking | None:
+    """The booking as committed, None for an unknown one."""
+    return read_bookings(connection, [booking_ref]).get(booking_ref)
 
 
-def change_booking(
-    connection: Connection, booking: Booking, changed: Booking, *, now: datetime, actor: str
-) -> Booking:
-    """The locked booking as changed, with the next version and a line in its history."""
-    changed = replace(changed, version=booking.version + 1)
-    connection.execute(
-        update(t.bookings).where(t.bookings.c.booking_ref == booking.booking_ref).values(asdict(changed))
-    )
-    _add_event(connection, changed, booking.status, now, actor)
-    return changed
+def add_bookings(connection: Connection, new: Sequence[Booking]) -> None:
+    """Write new bookings, in the order of their loans: the index of live loans is a lock as well."""
+    add_rows(connection, t.bookings, rows_of(sorted(new, key=attrgetter("loan_ref"))))
 
 
-def expired_holds(connection: Connection, now: datetime, limit: int = 200) -> Sequence[str]:
-    """References of holds whose time is over, oldest first."""
+def change_bookings(connection: Connection, changed: Sequence[Booking]) -> None:
+    """Write the locked bookings as they now stand."""
+    change_rows(connection, t.bookings, "booking_ref", rows_of(changed))
+
+
+def add_events(connection: Connection, events: Sequence[dict[str, Any]]) -> None:
+    """Append to the bookings' history: booking_ref, from_status, to_status, slot_id, at_utc, actor."""
+    add_rows(connection, t.booking_events, events)
+
+
+def due_bookings(connection: Connection, now: datetime, limit: int = 200) -> Sequence[str]:
+    """References of holds and offers whose time is over, oldest first."""
     b = t.bookings.c
-    statement = select(b.booking_ref).where(b.status == "held", b.held_until_utc <= now)
+    statement = select(b.booking_ref).where(b.status.in_(("held", "offered")), b.held_until_utc <= now)
     return connection.scalars(statement.order_by(b.held_until_utc).limit(limit)).all()
 
 
-def known_key(connection: Connection, token_id: str, key: str) -> Row[Any, Any] | None:
-    """What this token used the key for (fingerprint, body), None for a new key."""
+def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], KnownKey]:
+    """What the (token, key) pairs were used for; new ones are absent."""
+    if not keys:
+        return {}
     k = t.idempotency_keys.c
-    statement = select(k.fingerprint, k.body).where(k.token_id == token_id, k.key == key)
-    return connection.execute(statement).first()
-
-
-def keep_key(
-    connection: Connection, token_id: str, key: str, fingerprint: str, body: dict[str, Any], *, now: datetime
-) -> None:
-    """Remember the answer to a request that was accepted."""
-    connection.execute(
-        insert(t.idempotency_keys).values(
-            token_id=token_id, key=key, fingerprint=fingerprint, status_code=201, body=body, created_utc=now
-        )
+    tokens = among(connection, k.token_id, {token for token, _ in keys})
+    statement = select(k.token_id, k.key, k.fingerprint, k.body, k.created_utc).where(
+        tokens, among(connection, k.key, [key for _, key in keys])
     )
+    return {(row.token_id, row.key): KnownKey(*row) for row in connection.execute(statement)}
+
+
+def keep_keys(connection: Connection, new: Sequence[KnownKey]) -> None:
+    """Remember the answers to requests that were accepted, in the order of their keys."""
+    rows = rows_of(sorted(new, key=attrgetter("token_id", "key")))
+    add_rows(connection, t.idempotency_keys, [{**row, "status_code": 201} for row in rows])
 
 
 def any_key(connection: Connection, before: datetime) -> bool:
@@ -95,10 +94,3 @@ def forget_keys(connection: Connection, before: datetime) -> int:
     """How many keys from before then were removed."""
     k = t.idempotency_keys
     return connection.execute(delete(k).where(k.c.created_utc < before)).rowcount
-
-
-def _add_event(
-    connection: Connection, booking: Booking, before: str | None, now: datetime, actor: str
-) -> None:
-    event = {"booking_ref": booking.booking_ref, "from_status": before, "to_status": booking.status}
-    connection.execute(insert(t.booking_events).values(**event, at_utc=now, actor=actor))

@@ -10,41 +10,42 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, case, func, or_, select, text, tuple_, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, text
 
 from booking_core import tables as t
 from booking_core.decide import SCOPE_ORDER
 from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
 from booking_core.store import locking
-from booking_core.store.rows import put_rows
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
+from booking_core.store.rows import among, change_rows, put_rows
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, UNIT_PERIODS, Channel, PeriodKind, ScopeKind
 
-COUNTED_STATUSES: Final = ("held", "confirmed", "checked_in", "completed", "no_show")
+COUNTED_STATUSES: Final = ("offered", "held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use units of their quotas."""
 
 Period = tuple[QuotaKey, date]
 """One concrete period of a quota: the quota and the first day."""
 
 _COLUMNS: Final = ("scope_kind", "scope_id", "channel", "period_kind", "period_start")
-_ROW: Final = tuple(t.quota_periods.c[name] for name in _COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
 class UsedPeriod:
-    """The counter of a period: what is used, and the override where a plan set one."""
+    """The counter of a period: what is used, the override where a plan set one, temporary extra units."""
 
     used_units: int
     override_units: int | None = None
+    extra_units: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Levels:
-    """The periods that one slot counts in: those with a limit, to judge; and every counter, to move."""
+    """The locked counters that bookings of one slot and channel move, and of these the ones with a limit."""
 
-    judged: tuple[QuotaState, ...]
-    counted: tuple[Period, ...]
+    counted: list[QuotaState]
+    judged: list[QuotaState]
 
 
 def key_of(quota_id: str) -> QuotaKey | None:
@@ -64,17 +65,24 @@ def period_of(row: Any) -> Period:
     return key, row.period_start
 
 
-def periods_of(branch_id: str, region_id: str, day: date, channel: str) -> list[Period]:
-    """Every period that a booking counts in, in lock order.
+@lru_cache(maxsize=100_000)
+def periods_of(branch_id: str, region_id: str, day: date, channel: str) -> tuple[Period, ...]:
+    """Every period that a booking counts in: branch, region, bank × day, week, month × all channels, its own.
 
-    Branch, region, bank × day, week, month × all channels, the channel.
+    And the day's funds of the three scopes, which know no channels.
     """
-    return [
+    return tuple(
         (QuotaKey(scope, scope_id, kind, narrowed), period_start(kind, day))
         for scope, scope_id in zip(SCOPE_ORDER, (branch_id, region_id, BANK_SCOPE_ID), strict=True)
-        for kind in PeriodKind
-        for narrowed in (ALL_CHANNELS, channel)
-    ]
+        for kind in UNIT_PERIODS
+        for narrowed in ((ALL_CHANNELS,) if kind is PeriodKind.FUNDS_DAY else (ALL_CHANNELS, channel))
+    )
+
+
+def period_id(period: Period) -> str:
+    """The key of the period's row; counters are locked in the order of these."""
+    key, start = period
+    return f"{key.quota_id}:{start}"
 
 
 # --- counters ---------------------------------------------------------------------------------
@@ -86,13 +94,26 @@ def lock_slots(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE slots IN EXCLUSIVE MODE"))
 
 
-def lock_levels(connection: Connection, slot: SlotState, channel: str) -> Levels:
-    """The periods of a slot that is already locked, their counters locked in order, made where missing."""
-    periods = _slot_periods(slot, channel)
+def lock_levels(
+    connection: Connection, places: Iterable[tuple[SlotState, str]]
+) -> dict[tuple[str, str], Levels]:
+    """The levels of each (locked slot, channel): all counters locked in one order, made where missing."""
+    of = {(slot.slot_id, channel): _slot_periods(slot, channel) for slot, channel in places}
+    periods = list(dict.fromkeys(period for some in of.values() for period in some))
     standing = standing_limits(connection, periods)
-    make_counters(connection, [period for period in periods if period[0] in standing])
     counters = read_counters(connection, periods, lock=True)
-    return Levels(tuple(_states(periods, standing, counters).values()), tuple(counters))
+    if missing := [p for p in periods if p[0] in standing and p not in counters]:
+        make_counters(connection, missing)
+        counters |= read_counters(connection, missing, lock=True)
+    limits = _limits(periods, standing, counters)
+    states = {p: QuotaState(*p, limits.get(p, 0), counter.used_units) for p, counter in counters.items()}
+    return {
+        place: Levels(
+            counted=[states[p] for p in some if p in states],
+            judged=[states[p] for p in some if p in limits],
+        )
+        for place, some in of.items()
+    }
 
 
 def read_levels(
@@ -122,32 +143,24 @@ def make_counters(connection: Connection, periods: Collection[Period]) -> None:
 def read_counters(
     connection: Connection, periods: Iterable[Period], *, lock: bool = False
 ) -> dict[Period, UsedPeriod]:
-    """The counters that exist of these periods, in lock order."""
+    """The counters that exist of these periods; locked in the order of their ids."""
+    of = {period_id(period): period for period in periods}
+    if not of:
+        return {}
     p = t.quota_periods.c
-    rows = [tuple(_named(period).values()) for period in periods]
-    found: list[Row[Any]] = []
-    for part in range(0, len(rows), 500):  # SQLite allows 32,766 bound values a statement
-        statement = (
-            select(t.quota_periods)
-            .where(tuple_(*_ROW).in_(rows[part : part + 500]))
-            .order_by(
-                case({kind: n for n, kind in enumerate(SCOPE_ORDER)}, value=p.scope_kind),
-                p.scope_id,
-                case({kind: n for n, kind in enumerate(PeriodKind)}, value=p.period_kind),
-                p.period_start,
-                p.channel,
-            )
-        )
-        found += connection.execute(locking.lock_clause(statement) if lock else statement).all()
-    return {period_of(row): UsedPeriod(row.used_units, row.limit_units) for row in found}
+    statement = (
+        select(p.period_id, p.used_units, p.limit_units, p.extra_units)
+        .where(among(connection, p.period_id, list(of)))
+        .order_by(p.period_id)
+    )
+    rows = connection.execute(locking.lock_clause(statement) if lock else statement)
+    return {of[row.period_id]: UsedPeriod(row.used_units, row.limit_units, row.extra_units) for row in rows}
 
 
-def add_units(connection: Connection, periods: Iterable[Period], units: int) -> None:
-    """Move the locked counters by `units` (negative gives back)."""
-    rows = [tuple(_named(period).values()) for period in periods]
-    if rows:
-        used = t.quota_periods.c.used_units + units
-        connection.execute(update(t.quota_periods).where(tuple_(*_ROW).in_(rows)).values(used_units=used))
+def set_used(connection: Connection, changed: Iterable[QuotaState]) -> None:
+    """Write what is used of the locked counters."""
+    rows = [{"period_id": period_id((q.key, q.start)), "used_units": q.used_units} for q in changed]
+    change_rows(connection, t.quota_periods, "period_id", rows)
 
 
 def set_overrides(connection: Connection, overrides: Mapping[Period, tuple[int | None, str | None]]) -> None:
@@ -173,9 +186,11 @@ def count_units(connection: Connection, periods: Collection[Period]) -> dict[Per
         regions = [scope_id for kind, scope_id in scopes if kind is ScopeKind.REGION]
         where.append(or_(b.branch_id.in_(branches), b.region_id.in_(regions)))
     by = (b.branch_id, b.region_id, b.service_day, b.channel)
+    sums = select(*by, func.sum(b.units), func.sum(b.reserved_cny)).where(*where).group_by(*by)
     used: Counter[Period] = Counter()
-    for *booked, units in connection.execute(select(*by, func.sum(b.units)).where(*where).group_by(*by)):
-        used.update(dict.fromkeys(periods_of(*booked), units))
+    for *booked, units, cny in connection.execute(sums):
+        for period in periods_of(*booked):
+            used[period] += period[0].measured(units, cny or 0)
     return {period: used[period] for period in periods}
 
 
@@ -196,7 +211,7 @@ def standing_limits(connection: Connection, periods: Iterable[Period]) -> dict[Q
     """The standing limits over these periods; absent = none."""
     keys = {key.quota_id: key for key, _ in periods}
     q = t.quotas.c
-    statement = select(q.quota_id, q.limit_units).where(q.quota_id.in_(sorted(keys)))
+    statement = select(q.quota_id, q.limit_units).where(among(connection, q.quota_id, list(keys)))
     return {keys[quota_id]: limit for quota_id, limit in connection.execute(statement)}
 
 
@@ -253,11 +268,11 @@ def counted_rows(
     conditions += [p.c.period_start >= first] if first else []
     conditions += [p.c.period_start <= last] if last else []
     statement = (
-        select(p, func.coalesce(p.c.limit_units, q.limit_units).label("in_force"))
+        select(p, (func.coalesce(p.c.limit_units, q.limit_units) + p.c.extra_units).label("in_force"))
         .select_from(p.outerjoin(t.quotas, and_(*(p.c[name] == q[name] for name in _COLUMNS[:-1]))))
         .where(*conditions)
     )
-    return connection.execute(statement.order_by(*_ROW)).all()
+    return connection.execute(statement.order_by(*(p.c[name] for name in _COLUMNS))).all()
 
 
 def _limits(
@@ -270,7 +285,7 @@ def _limits(
         override = counter.override_units if counter else None
         limit = standing.get(period[0]) if override is None else override
         if limit is not None:
-            limits[period] = limit
+            limits[period] = limit + (counter.extra_units if counter else 0)
     return limits
 
 
@@ -283,7 +298,7 @@ def _states(
     }
 
 
-def _slot_periods(slot: SlotState, channel: str) -> list[Period]:
+def _slot_periods(slot: SlotState, channel: str) -> tuple[Period, ...]:
     return periods_of(slot.branch_id, slot.region_id, slot.service_day, channel)
 
 

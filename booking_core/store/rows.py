@@ -1,12 +1,64 @@
-"""Many rows of one table at once, new or there already."""
+"""Many rows of one table at once: as few statements as the database allows, the same text every time.
+
+PostgreSQL takes each column as one array (`unnest`), so that a batch of any size is one prepared statement;
+SQLite takes the rows one by one, inside its own process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Table
+import sqlalchemy as sa
+from sqlalchemy import JSON, ColumnElement, Connection, String, Table, any_, bindparam, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+POSTGRESQL: Final = "postgresql"
+_DIALECT: Any = postgresql.dialect  # has no types
+
+
+def among(connection: Connection, column: sa.Column[Any], values: Collection[str]) -> ColumnElement[bool]:
+    """The condition that the text column has one of the values; its SQL does not depend on their number."""
+    if connection.dialect.name == POSTGRESQL:
+        return column == any_(bindparam(None, list(values), type_=ARRAY(sa.Text)))
+    each = func.json_each(bindparam(None, list(values), type_=JSON)).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+def rows_of(instances: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
+    """One row for each instance of a dataclass whose fields are named like the columns."""
+    return [{f.name: getattr(instance, f.name) for f in fields(instance)} for instance in instances]
+
+
+def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, all of which name the same columns."""
+    if not rows:
+        return
+    if connection.dialect.name == POSTGRESQL:
+        names = tuple(rows[0])
+        connection.exec_driver_sql(_insert_sql(table, names), _arrays(table, names, rows))
+    else:
+        connection.execute(insert(table), rows)
+
+
+def change_rows(connection: Connection, table: Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Set the columns that the rows name, each in the row of the table with its `key`."""
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if connection.dialect.name == POSTGRESQL:
+        connection.exec_driver_sql(_update_sql(table, key, names), _arrays(table, names, rows))
+        return
+    values: dict[str, Any] = {name: bindparam(f"_{name}") for name in names if name != key}
+    statement = sa.update(table).where(table.c[key] == bindparam(f"_{key}")).values(values)
+    connection.execute(statement, [{f"_{name}": row[name] for name in names} for row in rows])
 
 
 def put_rows(
@@ -15,7 +67,7 @@ def put_rows(
     """Write the rows; one with the same primary key is replaced, or kept where `replace` is off."""
     if not rows:
         return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if connection.dialect.name == POSTGRESQL else sqlite.insert
     statement = insert(table)
     keys = [column.name for column in table.primary_key]
     values = {name: statement.excluded[name] for name in rows[0] if name not in keys}
@@ -24,3 +76,46 @@ def put_rows(
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
     connection.execute(statement, list(rows))
+
+
+def _arrays(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The rows as one list for each column."""
+    arrays: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in names}
+    for name in names:
+        if isinstance(table.c[name].type, JSON):
+            arrays[name] = [None if value is None else json.dumps(value) for value in arrays[name]]
+    return arrays
+
+
+@cache
+def _insert_sql(table: Table, names: tuple[str, ...]) -> str:
+    told, rows = ", ".join(_told(table, name) for name in names), _unnested(table, names)
+    return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {told} FROM {rows}"  # noqa: S608 – our names
+
+
+@cache
+def _update_sql(table: Table, key: str, names: tuple[str, ...]) -> str:
+    values = ", ".join(f'"{name}" = {_told(table, name)}' for name in names if name != key)
+    own, rows = f'{table.name}."{key}"', _unnested(table, names)
+    return f'UPDATE {table.name} SET {values} FROM {rows} WHERE {own} = r."{key}"'  # noqa: S608 – our names
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _told(table: Table, name: str) -> str:
+    return f'r."{name}"::json' if isinstance(table.c[name].type, JSON) else f'r."{name}"'
+
+
+def _unnested(table: Table, names: Sequence[str]) -> str:
+    """`unnest` of one parameter a column; text is cast without its length, which the insertion checks."""
+
+    def type_of(name: str) -> str:
+        kind = table.c[name].type
+        if isinstance(kind, String | JSON):
+            return "text"
+        return kind.compile(dialect=_DIALECT()).split("(")[0]
+
+    arrays = ", ".join(f"%({name})s::{type_of(name)}[]" for name in names)
+    return f"unnest({arrays}) AS r({_listed(names)})"

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select
 
 from booking_core import tables as t
 from booking_core.domain import LoanState, SlotState
 from booking_core.store import locking
+from booking_core.store.rows import among, change_rows
 
-LIVE = ("held", "confirmed", "checked_in")
+LIVE = ("offered", "held", "confirmed", "checked_in")
 """A booking in one of these keeps its loan from another."""
 
 
-def read_slot(connection: Connection, slot_id: str, *, lock: bool = False) -> SlotState | None:
-    """The slot; its lock is the first one of every transaction that takes or frees units."""
-    statement = select(t.slots).where(t.slots.c.slot_id == slot_id)
-    row = connection.execute(locking.lock_clause(statement) if lock else statement).first()
+def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
+    """The slot as committed, None for an unknown one."""
+    row = connection.execute(select(t.slots).where(t.slots.c.slot_id == slot_id)).first()
     return _slot(row) if row else None
+
+
+def lock_slots(connection: Connection, slot_ids: Collection[str]) -> dict[str, SlotState]:
+    """The slots by id, locked in the order of their ids: the first locks of all that takes or frees units."""
+    if not slot_ids:
+        return {}
+    s = t.slots.c
+    statement = select(t.slots).where(among(connection, s.slot_id, slot_ids)).order_by(s.slot_id)
+    return {row.slot_id: _slot(row) for row in connection.execute(locking.lock_clause(statement))}
 
 
 def branch_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
@@ -63,19 +72,26 @@ def first_free_slots(
     return [_slot(row) for row in connection.execute(statement)]
 
 
-def add_slot_units(connection: Connection, slot_id: str, units: int) -> None:
-    """Take units of a locked slot, or give them back (negative)."""
-    used = t.slots.c.used_units + units
-    connection.execute(update(t.slots).where(t.slots.c.slot_id == slot_id).values(used_units=used))
+def set_slot_units(connection: Connection, changed: Collection[SlotState]) -> None:
+    """Write what is used and offered of the locked slots."""
+    names = ("slot_id", "used_units", "offered_units")
+    change_rows(connection, t.slots, "slot_id", [{name: getattr(s, name) for name in names} for s in changed])
 
 
 def read_loan(connection: Connection, loan_ref: str) -> LoanState | None:
     """The loan with its live booking, if it has one."""
+    return read_loans(connection, [loan_ref]).get(loan_ref)
+
+
+def read_loans(connection: Connection, loan_refs: Collection[str]) -> dict[str, LoanState]:
+    """The loans by reference, each with its live booking, if it has one."""
+    if not loan_refs:
+        return {}
     joined = (t.bookings.c.loan_ref == t.loans.c.loan_ref) & t.bookings.c.status.in_(LIVE)
     live = t.bookings.c.booking_ref.label("live_booking_ref")
-    statement = select(t.loans, live).outerjoin(t.bookings, joined).where(t.loans.c.loan_ref == loan_ref)
-    row = connection.execute(statement).first()
-    return LoanState(**row._mapping) if row else None  # noqa: SLF001
+    statement = select(t.loans, live).outerjoin(t.bookings, joined)
+    rows = connection.execute(statement.where(among(connection, t.loans.c.loan_ref, loan_refs)))
+    return {row.loan_ref: LoanState(**row._mapping) for row in rows}  # noqa: SLF001
 
 
 def region_of(connection: Connection, branch_id: str) -> str | None:

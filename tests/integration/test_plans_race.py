@@ -18,7 +18,8 @@ from booking_core.clock import utc_now
 from booking_core.collector import invariant_family
 from booking_core.domain import Wish
 from booking_core.service import bookings, changes, plans
-from booking_core.service.bookings import Asking, Taken
+from booking_core.service.bookings import Taken
+from booking_core.service.core import Asking
 from booking_core.service.commands import Command
 from booking_core.service.core import Caller, Core
 from booking_core.service.plan_drafts import PlanDraft

@@ -184,8 +184,9 @@ def test_the_machine_notices_a_decision_that_forgets_quotas(monkeypatch: pytest.
     """With limits left out of the judgement the same machine finds an oversold level: it can see one."""
     real = quotas.lock_levels
 
-    def blind(*arguments: object) -> quotas.Levels:
-        return quotas.Levels(judged=(), counted=real(*arguments).counted)  # type: ignore[arg-type]
+    def blind(*arguments: object) -> dict[tuple[str, str], quotas.Levels]:
+        found = real(*arguments)  # type: ignore[arg-type]
+        return {place: quotas.Levels(counted=levels.counted, judged=[]) for place, levels in found.items()}
 
     monkeypatch.setattr(quotas, "lock_levels", blind)
     with pytest.raises(AssertionError, match="oversold"):

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from booking_core.domain import Wish
 from booking_core.service import bookings
-from booking_core.service.bookings import Asking, Refusal, Taken
-from booking_core.service.core import Caller, Core
+from booking_core.service.bookings import Refusal, Taken
+from booking_core.service.core import Asking, Caller, Core
 from metrics.contract import Channel, Reason, TokenScope
 from metrics.instruments import Instruments
 from metrics.logs import new_trace_id

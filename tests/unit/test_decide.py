@@ -87,7 +87,7 @@ def reason(verdict: Accepted | Refused) -> Reason | None:
 def test_a_wish_that_fits_is_accepted_with_what_to_take() -> None:
     """Acceptance names the slot, the quotas and whether it confirms at once."""
     day = quota(ScopeKind.BRANCH, PeriodKind.DAY, 1, 0)
-    assert judge(quotas=[day]) == Accepted("s1", (day.key,), 1, confirm_at_once=False)
+    assert judge(quotas=[day]) == Accepted("s1", 1, 5000, confirm_at_once=False)
     settled = judge(Wish("L1", "s1", Channel.APP, amount_cny=Decimal(5000), option="full"))
     assert isinstance(settled, Accepted)
     assert settled.confirm_at_once

@@ -1,0 +1,239 @@
+"""The batch: everything one transaction has locked, and what its jobs change.
+
+A job says what it needs locked and judges in memory; loading and writing are set-based, whatever the number
+of jobs. docs/locking.md tells the order of the locks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from booking_core.clock import Clock
+from booking_core.domain import Booking, LoanState, QuotaState, Refused, SlotState
+from booking_core.problems import violation_rows
+from booking_core.service.core import Asking, Moment, moment_of
+from booking_core.store import attempts, bookings, quotas, slots, waitlist
+from booking_core.store.attempts import Episode
+from booking_core.store.bookings import KnownKey
+from booking_core.store.quotas import COUNTED_STATUSES, Levels
+from booking_core.store.waitlist import Entry, Waiting
+from metrics.contract import Outcome, Reason
+from metrics.instruments import UNKNOWN_CHANNEL
+from metrics.logs import hashed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a job has locked or read before it is judged."""
+
+    slots: tuple[tuple[str, str], ...] = ()
+    """(slot id, channel): the slot and the levels that bookings of this channel count in."""
+    loans: tuple[str, ...] = ()
+    """With their live booking's reference and, locked, their open wish episode."""
+    bookings: tuple[str, ...] = ()
+    """Locked, with their slot, levels and loan."""
+    entries: tuple[str, ...] = ()
+    """Waitlist entries, locked, with their loan."""
+    keys: tuple[tuple[str, str], ...] = ()
+    """(token id, idempotency key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """A piece of work on a batch. `work` judges and notes what changes: no I/O, no clock but the batch's.
+
+    What it answers is told only after the commit. What it raises undoes the whole batch, which is then
+    tried again in halves until it stands alone.
+    """
+
+    needs: Needs
+    work: Callable[[Batch], T]
+
+
+@dataclass(slots=True)
+class Batch:
+    """One transaction's locked rows by their keys (unknown ones are absent), and what is to be written."""
+
+    now: Moment
+    slots: dict[str, SlotState]
+    loans: dict[str, LoanState]
+    bookings: dict[str, Booking]
+    entries: dict[str, Entry]
+    keys: dict[tuple[str, str], KnownKey]
+    waiting: list[Waiting]
+    levels: dict[tuple[str, str], Levels]
+    episodes: dict[str, Episode]
+    """Open ones by loan."""
+    _new: set[str] = field(default_factory=set)
+    _changed: set[str] = field(default_factory=set)
+    _slots: set[str] = field(default_factory=set)
+    _counters: dict[int, QuotaState] = field(default_factory=dict)
+    _keys: list[KnownKey] = field(default_factory=list)
+    _events: list[dict[str, Any]] = field(default_factory=list)
+    _attempts: list[dict[str, Any]] = field(default_factory=list)
+    _episodes: dict[int, Episode] = field(default_factory=dict)
+    _entries: dict[str, Entry] = field(default_factory=dict)
+    _entry_events: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, connection: Connection, wall: Clock, needs: Iterable[Needs]) -> Batch:
+        """The batch with all that the jobs need, locked in the order of docs/locking.md."""
+        needs = list(needs)
+        refs = {ref for n in needs for ref in n.bookings}
+        seen = bookings.read_bookings(connection, refs)
+        places = {place for n in needs for place in n.slots} | {(b.slot_id, b.channel) for b in seen.values()}
+        found = slots.lock_slots(connection, {slot_id for slot_id, _ in places})
+        locked = bookings.read_bookings(connection, refs, lock=True)
+        # a booking that moved to another slot while we waited is judged anew by `run`
+        if moved := [b for b in locked.values() if (b.slot_id, b.channel) not in places]:
+            raise Moved(moved[0].booking_ref)
+        entries = waitlist.lock_entries(connection, {ref for n in needs for ref in n.entries})
+        loans = {ref for n in needs for ref in n.loans}
+        loans |= {b.loan_ref for b in locked.values()} | {e.loan_ref for e in entries.values()}
+        known = bookings.known_keys(connection, {key for n in needs for key in n.keys})
+        branches = {slot.branch_id for slot in found.values()} | {e.branch_id for e in entries.values()}
+        levels = quotas.lock_levels(connection, [(found[s], c) for s, c in places if s in found])
+        return cls(
+            now=moment_of(connection, wall()),
+            slots=found,
+            loans=slots.read_loans(connection, loans),
+            bookings=locked,
+            entries=entries,
+            keys=known,
+            waiting=waitlist.waiting(connection, branches),
+            levels=levels,
+            episodes=attempts.lock_open_episodes(connection, loans),
+        )
+
+    def waiting_for(self, slot: SlotState, channel: str) -> int:
+        """How many entries of the waitlist the slot's free units go to before newcomers of the channel."""
+        return waitlist.ahead(self.waiting, slot, channel)
+
+    def put(self, before: Booking | None, after: Booking, actor: str) -> Booking:
+        """The booking as it now stands: units moved from where it was, and a line in its history."""
+        after = replace(after, version=after.version + 1)
+        if before is not None:
+            self._count(before, -1)
+        self._count(after, +1)
+        self.bookings[after.booking_ref] = after
+        (self._new if before is None else self._changed).add(after.booking_ref)
+        self._events.append(
+            {
+                "booking_ref": after.booking_ref,
+                "at_utc": self.now.wall,
+                "from_status": before and before.status,
+                "to_status": after.status,
+                "slot_id": after.slot_id,
+                "actor": actor[:64],
+            }
+        )
+        if loan := self.loans.get(after.loan_ref):
+            loan.live_booking_ref = after.booking_ref if after.status in slots.LIVE else None
+        return after
+
+    def keep_key(self, known: KnownKey) -> None:
+        """Remember the answer under its key, for copies in this batch and later."""
+        self.keys[known.token_id, known.key] = known
+        self._keys.append(known)
+
+    def attempt(
+        self,
+        asking: Asking,
+        *,
+        loan_ref: str | None,
+        slot: SlotState | None,
+        channel: str | None,
+        refused: Refused | None = None,
+        booking_ref: str | None = None,
+    ) -> None:
+        """Record one try to take a slot; what is unknown of a malformed one is None."""
+        reason = refused and refused.reason
+        self._attempts.append(
+            {
+                "at_utc": self.now.wall,
+                "business_utc": self.now.business,
+                "trace_id": asking.trace_id,
+                "loan_hash": hashed(loan_ref) if loan_ref else None,
+                "branch_id": slot and slot.branch_id,
+                "region_id": slot and slot.region_id,
+                "slot_id": slot and slot.slot_id,
+                "service_day": slot and slot.service_day,
+                "channel": channel or UNKNOWN_CHANNEL,
+                "outcome": (Outcome.REFUSED if refused else Outcome.HELD).value,
+                "reason": reason and reason.value,
+                "cause": reason and reason.cause.value,
+                "booking_ref": booking_ref,
+                "violations": (violation_rows(refused.violations) or None) if refused else None,
+                "duration_seconds": time.perf_counter() - asking.started,
+            }
+        )
+
+    def fold(
+        self,
+        loan_ref: str,
+        slot: SlotState,
+        channel: str,
+        *,
+        reason: Reason | None = None,
+        booking_ref: str | None = None,
+    ) -> None:
+        """Fold a try of now into the loan's open wish episode, or open one; a booking closes it."""
+        now, idle_days = self.now.business, self.now.settings.idle_days
+        episode = self.episodes.get(loan_ref)
+        if episode is not None and episode.idle(now, idle_days):
+            episode.close_unmet(idle_days)
+            self._episodes[id(episode)] = episode
+            episode = None
+        if episode is None:
+            place = (slot.branch_id, slot.region_id, slot.service_day)
+            episode = Episode(loan_ref, *place, channel, opened_business_utc=now, last_try_business_utc=now)
+            self.episodes[loan_ref] = episode
+        episode.fold(slot, now, reason, booking_ref)
+        self._episodes[id(episode)] = episode
+        if booking_ref:
+            del self.episodes[loan_ref]
+
+    def put_entry(
+        self, entry: Entry, kind: str, actor: str, *, reason: str | None = None, slot_id: str | None = None
+    ) -> None:
+        """Note a waitlist entry, new or changed, with a line of its history."""
+        self.entries[entry.entry_ref] = self._entries[entry.entry_ref] = entry
+        event = {"entry_ref": entry.entry_ref, "at_utc": self.now.wall, "kind": kind, "reason": reason}
+        self._entry_events.append({**event, "slot_id": slot_id, "actor": actor[:64]})
+
+    def write(self, connection: Connection) -> None:
+        """Write what changed; locked rows first, then new ones in the order of their unique keys."""
+        slots.set_slot_units(connection, [self.slots[slot_id] for slot_id in self._slots])
+        quotas.set_used(connection, self._counters.values())
+        bookings.change_bookings(connection, [self.bookings[ref] for ref in self._changed - self._new])
+        bookings.add_bookings(connection, [self.bookings[ref] for ref in self._new])
+        bookings.add_events(connection, self._events)
+        bookings.keep_keys(connection, self._keys)
+        waitlist.write_entries(connection, list(self._entries.values()), self._entry_events)
+        attempts.write_episodes(connection, self._episodes.values())
+        attempts.add_attempts(connection, self._attempts)
+
+    def _count(self, booking: Booking, sign: int) -> None:
+        """Move what the booking takes of its slot and of every level it counts in."""
+        if booking.status not in COUNTED_STATUSES:
+            return
+        slot = self.slots[booking.slot_id]
+        if booking.status == "offered":
+            slot.offered_units += sign * booking.units
+        else:
+            slot.used_units += sign * booking.units
+        self._slots.add(slot.slot_id)
+        for counter in self.levels[booking.slot_id, booking.channel].counted:
+            counter.used_units += sign * counter.key.measured(booking.units, booking.reserved_cny)
+            self._counters[id(counter)] = counter
+
+
+class Moved(Exception):  # noqa: N818 – nothing failed
+    """A booking moved to another slot between the look and the lock: nothing happened, load again."""

@@ -1,0 +1,155 @@
+"""Group commit: jobs that wait are judged together and committed once.
+
+One thread of each worker process takes whatever waits, so a lone request goes at once and a crowd shares
+one transaction: the busier, the larger the batch. Nothing waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from booking_core.service.batch import Batch, Job, Moved
+from booking_core.service.core import TRIES, Core
+
+T = TypeVar("T")
+
+BATCH_JOBS: Final = 64
+"""Jobs of one transaction at most: beyond, locks are held longer than is won."""
+
+log = logging.getLogger(__name__)
+
+
+def run(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
+    """The answer of each job, or the exception that it alone would raise; committed when this returns.
+
+    A batch that fails is tried again in halves, so that a poisoned job fails alone.
+    """
+    try:
+        return core.retried(lambda: _run_once(core, jobs))
+    except Exception as fault:  # noqa: BLE001 – handed to whoever asked
+        if len(jobs) == 1:
+            return [fault]
+        log.info("a batch of %s failed and is tried in halves: %s", len(jobs), fault)
+    middle = len(jobs) // 2
+    return [*run(core, jobs[:middle]), *run(core, jobs[middle:])]
+
+
+def do(core: Core, job: Job[T]) -> T:
+    """The job's answer: through the batcher, or where none runs in a transaction of its own.
+
+    Blocks the thread. Raises what the job or the database raised.
+    """
+    if core.batcher is not None:
+        return core.batcher.do(job)
+    answer = run(core, [job])[0]
+    if isinstance(answer, Exception):
+        raise answer
+    return answer  # type: ignore[no-any-return]
+
+
+def _run_once(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
+    for _ in range(TRIES):
+        try:
+            with core.transaction() as connection:
+                batch = Batch.load(connection, core.wall, [job.needs for job in jobs])
+                answers = [job.work(batch) for job in jobs]
+                batch.write(connection)
+        except Moved:
+            continue
+        core.instruments.batch_size.observe(len(jobs))
+        return answers
+    raise Moved(f"{TRIES} times in a row")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A job in the queue and who waits for it."""
+
+    job: Job[Any]
+    future: asyncio.Future[Any] | Future[Any]
+
+
+class Batcher:
+    """The queue of one worker process and the thread that empties it."""
+
+    def __init__(self, core: Core, limit: int = BATCH_JOBS) -> None:
+        self._core = core
+        self._limit = limit
+        self._queue: deque[_Waiting] = deque()
+        self._filled = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take jobs; call it in the worker process, after the fork."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop when the queue is empty."""
+        self._stopping = True
+        self._filled.set()
+        self._thread.join(timeout=30)
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait."""
+        return len(self._queue)
+
+    def do(self, job: Job[T]) -> T:
+        """The job's answer, for a thread that may block. Raises what the job or the database raised."""
+        future: Future[T] = Future()
+        self._add(job, future)
+        return future.result()
+
+    async def do_async(self, job: Job[T]) -> T:
+        """The job's answer, for the event loop. Raises what the job or the database raised."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._add(job, future)
+        return await future
+
+    def _add(self, job: Job[Any], future: asyncio.Future[Any] | Future[Any]) -> None:
+        self._queue.append(_Waiting(job, future))
+        self._filled.set()
+
+    def _run(self) -> None:
+        while True:
+            self._filled.wait()
+            self._filled.clear()
+            while self._queue:
+                taken = [self._queue.popleft() for _ in range(min(self._limit, len(self._queue)))]
+                _tell(taken, run(self._core, [w.job for w in taken]))
+            if self._stopping:
+                return
+
+
+def _tell(taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
+    """Hand the answers out; those of one event loop in one wake-up."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for waiting, answer in zip(taken, answers, strict=True):
+        if isinstance(waiting.future, asyncio.Future):
+            by_loop.setdefault(waiting.future.get_loop(), []).append((waiting.future, answer))
+        else:
+            _settle(waiting.future, answer)
+    for loop, told in by_loop.items():
+        loop.call_soon_threadsafe(_settle_all, told)
+
+
+def _settle_all(told: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, answer in told:
+        _settle(future, answer)
+
+
+def _settle(future: asyncio.Future[Any] | Future[Any], answer: Any) -> None:
+    if future.done():  # whoever asked has gone
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
