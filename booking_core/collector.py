@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -23,8 +23,9 @@ from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
+from booking_core.invariants import alone, broken_rows
 from booking_core.settings import BankSettings, load_settings
-from booking_core.store.quotas import COUNTED_STATUSES, count_units, period_of
+from booking_core.store.quotas import COUNTED_STATUSES
 from metrics import contract
 from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, PeriodKind, ScopeKind
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 CACHE_SECONDS: Final = 5.0
 INVARIANT_SECONDS: Final = 30.0
 """Recounting reads every booking from this month on, so it is done less often."""
+TOLD_ROWS: Final = 20
+"""How many of the rows that break an invariant are logged."""
 SCORED_DAYS: Final = 28
 ACTUATOR_SILENT: Final = timedelta(minutes=5)
 """The actuator writes at least every minute; older counts of workers say nothing about now."""
@@ -52,8 +55,8 @@ class DatabaseCollector(Collector):
         self._lock = threading.Lock()
         self._families: list[Metric] = []
         self._good_until = 0.0
-        self._invariants: Metric | None = None
-        self._invariants_good_until = 0.0
+        self._broken: dict[str, list[str]] | None = None
+        self._broken_good_until = 0.0
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: registering must not ask the database."""
@@ -87,10 +90,21 @@ class DatabaseCollector(Collector):
                 *forecast_families(connection, today),
                 *plan_families(connection),
             ]
-            if self._invariants is None or time.monotonic() >= self._invariants_good_until:
-                self._invariants = invariant_family(connection, today)
-                self._invariants_good_until = time.monotonic() + max(INVARIANT_SECONDS, self._cache_seconds)
-            return [*families, self._invariants]
+            if time.monotonic() >= self._broken_good_until:
+                self._recount(connection, today, now)
+        return families if self._broken is None else [*families, invariant_family(self._broken)]
+
+    def _recount(self, connection: Connection, today: date, now: datetime) -> None:
+        """Judge the invariants anew and log what broke since; left to the process that is at it already."""
+        with alone(connection) as ours:
+            if not ours:
+                return
+            broken = broken_rows(connection, period_start(PeriodKind.MONTH, today), now)
+        for name, rows in broken.items():
+            if rows and rows != (self._broken or {}).get(name):
+                log.error("invariant %s broken by %d rows: %s", name, len(rows), "; ".join(rows[:TOLD_ROWS]))
+        self._broken = broken
+        self._broken_good_until = time.monotonic() + max(INVARIANT_SECONDS, self._cache_seconds)
 
 
 def quota_families(connection: Connection, bank: BankSettings, today: date, now: datetime) -> list[Metric]:
@@ -281,50 +295,14 @@ def plan_families(connection: Connection) -> list[Metric]:
     return [_gauge(contract.PLAN_TIMESTAMP, "When a quota plan was last applied", _timestamp(applied)), kept]
 
 
-def invariant_family(connection: Connection, today: date) -> Metric:
+def invariant_family(broken: Mapping[str, list[str]]) -> Metric:
     """How many rows break what must always hold, by invariant; each is 0 in a healthy bank."""
     family = GaugeMetricFamily(
         contract.INVARIANT_VIOLATIONS, "Rows that break the invariant", labels=["invariant"]
     )
-    broken = {
-        "slot_within_capacity": _slots_over_capacity(connection, today),
-        "slot_used_is_recount": _slots_miscounted(connection, today),
-        "quota_used_is_recount": _quotas_miscounted(connection, today),
-    }
     for name, rows in broken.items():
-        family.add_metric([name], rows)
+        family.add_metric([name], len(rows))
     return family
-
-
-def _slots_over_capacity(connection: Connection, today: date) -> int:
-    s = t.slots.c
-    over = s.used_units + s.offered_units > s.capacity_units
-    return connection.scalar(select(func.count()).where(s.service_day >= today, over)) or 0
-
-
-def _slots_miscounted(connection: Connection, today: date) -> int:
-    s, b = t.slots.c, t.bookings.c
-    booked = (
-        select(b.slot_id, func.sum(b.units).label("units"))
-        .where(b.service_day >= today, b.status.in_(COUNTED_STATUSES))
-        .group_by(b.slot_id)
-        .subquery()
-    )
-    joined = t.slots.outerjoin(booked, booked.c.slot_id == s.slot_id)
-    wrong = s.used_units != func.coalesce(booked.c.units, 0)
-    return (
-        connection.scalar(select(func.count()).select_from(joined).where(s.service_day >= today, wrong)) or 0
-    )
-
-
-def _quotas_miscounted(connection: Connection, today: date) -> int:
-    """Counted periods from the current month on whose counter is not what their bookings add up to."""
-    p = t.quota_periods.c
-    since = period_start(PeriodKind.MONTH, today)
-    rows = connection.execute(select(t.quota_periods).where(p.period_start >= since))
-    used = {period_of(row): row.used_units for row in rows}
-    true = count_units(connection, used)
-    return sum(used[period] != true[period] for period in used)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
