@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, TypeVar
 
 from booking_core.service.batch import Batch, Job, Moved
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 BATCH_JOBS: Final = 64
 """Jobs of one transaction at most: beyond, locks are held longer than is won."""
+NEWEST: Final = 0.2
+"""Weight of the newest batch in how long a batch takes."""
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +72,19 @@ def _run_once(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
     raise Moved(f"{TRIES} times in a row")
 
 
+class TooLate(Exception):  # noqa: N818 – nothing failed
+    """The job was not judged: its time was over before its turn, or the process ends."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A job in the queue and who waits for it."""
 
     job: Job[Any]
     future: asyncio.Future[Any] | Future[Any]
+    since: float
+    until: float
+    """perf_counter seconds after which nobody waits for the answer."""
 
 
 class Batcher:
@@ -85,6 +96,8 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._filled = threading.Event()
         self._stopping = False
+        self._batch_seconds = 0.0
+        self._begun: float | None = None
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
 
     def start(self) -> None:
@@ -96,11 +109,20 @@ class Batcher:
         self._stopping = True
         self._filled.set()
         self._thread.join(timeout=30)
+        while self._queue:
+            _tell([self._queue.popleft()], [TooLate("the process ends")])
 
     @property
     def queued(self) -> int:
         """Jobs that wait."""
         return len(self._queue)
+
+    def wait_seconds(self) -> float:
+        """How long a job added now would wait for its answer, as batches have gone lately."""
+        if (begun := self._begun) is None:
+            return 0.0
+        batch = max(self._batch_seconds, time.perf_counter() - begun)
+        return batch * (1 + len(self._queue) // self._limit)
 
     def do(self, job: Job[T]) -> T:
         """The job's answer, for a thread that may block. Raises what the job or the database raised."""
@@ -108,25 +130,47 @@ class Batcher:
         self._add(job, future)
         return future.result()
 
-    async def do_async(self, job: Job[T]) -> T:
-        """The job's answer, for the event loop. Raises what the job or the database raised."""
+    async def do_async(self, job: Job[T], seconds: float = inf) -> T:
+        """The job's answer, for the event loop. Raises what the job or the database raised.
+
+        Raises TooLate where it was not its turn within the seconds.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._add(job, future)
+        self._add(job, future, seconds)
         return await future
 
-    def _add(self, job: Job[Any], future: asyncio.Future[Any] | Future[Any]) -> None:
-        self._queue.append(_Waiting(job, future))
+    def _add(self, job: Job[Any], future: asyncio.Future[Any] | Future[Any], seconds: float = inf) -> None:
+        if self._stopping:
+            raise TooLate("the process ends")
+        now = time.perf_counter()
+        self._queue.append(_Waiting(job, future, now, now + seconds))
         self._filled.set()
 
     def _run(self) -> None:
         while True:
             self._filled.wait()
             self._filled.clear()
-            while self._queue:
-                taken = [self._queue.popleft() for _ in range(min(self._limit, len(self._queue)))]
-                _tell(taken, run(self._core, [w.job for w in taken]))
+            while taken := self._take():
+                _tell(taken, run(self._core, [waiting.job for waiting in taken]))
+                took = time.perf_counter() - (self._begun or 0.0)
+                self._batch_seconds += (took - self._batch_seconds) * NEWEST
+            self._begun = None
             if self._stopping:
                 return
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch; those whose time is over are told so on the way."""
+        self._begun = now = time.perf_counter()
+        observe = self._core.instruments.queue_wait_seconds.observe
+        taken: list[_Waiting] = []
+        while self._queue and len(taken) < self._limit:
+            waiting = self._queue.popleft()
+            observe(now - waiting.since)
+            if waiting.until < now:
+                _tell([waiting], [TooLate("its deadline passed before its turn")])
+            else:
+                taken.append(waiting)
+        return taken
 
 
 def _tell(taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
