@@ -265,8 +265,8 @@ booking_events = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    Column("key", String(128), primary_key=True, comment="first in the index: a batch looks many up"),
     Column("token_id", String(40), primary_key=True),
-    Column("key", String(128), primary_key=True),
     Column("fingerprint", String(64), nullable=False, comment="sha256 of the canonical body"),
     Column("status_code", Integer, nullable=False),
     Column("body", JSON, nullable=False),

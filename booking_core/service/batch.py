@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -155,10 +156,13 @@ class Batch:
     ) -> None:
         """Record one try to take a slot; what is unknown of a malformed one is None."""
         reason = refused and refused.reason
+        now = time.perf_counter()
+        ended = asking.answered or now
+        ago = timedelta(seconds=now - ended)
         self._attempts.append(
             {
-                "at_utc": self.now.wall,
-                "business_utc": self.now.business,
+                "at_utc": self.now.wall - ago,
+                "business_utc": self.now.business - ago,
                 "trace_id": asking.trace_id,
                 "loan_hash": hashed(loan_ref) if loan_ref else None,
                 "branch_id": slot and slot.branch_id,
@@ -171,7 +175,7 @@ class Batch:
                 "cause": reason and reason.cause.value,
                 "booking_ref": booking_ref,
                 "violations": (violation_rows(refused.violations) or None) if refused else None,
-                "duration_seconds": time.perf_counter() - asking.started,
+                "duration_seconds": ended - asking.started,
             }
         )
 
@@ -231,7 +235,7 @@ class Batch:
             slot.used_units += sign * booking.units
         self._slots.add(slot.slot_id)
         for counter in self.levels[booking.slot_id, booking.channel].counted:
-            counter.used_units += sign * counter.key.measured(booking.units, booking.reserved_cny)
+            counter.used_units += sign * counter.key.measured(booking.units, booking.reserved_cny or 0)
             self._counters[id(counter)] = counter
 
 

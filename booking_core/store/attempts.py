@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from booking_core import tables as t
 from booking_core.domain import SlotState
 from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, change_rows, rows_of
+from booking_core.store.rows import add_rows, among, change_rows, one_of, rows_of
 from metrics.contract import Reason
 
 
@@ -71,7 +71,7 @@ def lock_open_episodes(connection: Connection, loan_refs: Collection[str]) -> di
     e = t.wish_episodes
     statement = (
         select(e)
-        .where(among(connection, e.c.loan_ref, loan_refs), e.c.outcome == "open")
+        .where(among(connection, e.c.loan_ref, loan_refs), one_of(e.c.outcome, ["open"]))
         .order_by(e.c.loan_ref)
     )
     rows = connection.execute(locking.lock_clause(statement))
@@ -91,7 +91,7 @@ def write_episodes(connection: Connection, episodes: Collection[Episode]) -> Non
 def close_idle(connection: Connection, *, business_now: datetime, idle_days: int) -> int:
     """How many episodes without a try for the idle days were closed as unmet."""
     e = t.wish_episodes
-    statement = select(e).where(e.c.outcome == "open", _idle(business_now, idle_days)).limit(1000)
+    statement = select(e).where(one_of(e.c.outcome, ["open"]), _idle(business_now, idle_days)).limit(1000)
     rows = connection.execute(locking.lock_clause(statement.order_by(e.c.loan_ref)))
     idle = [Episode(**row._mapping) for row in rows]  # noqa: SLF001
     for episode in idle:
@@ -103,7 +103,7 @@ def close_idle(connection: Connection, *, business_now: datetime, idle_days: int
 def any_idle(connection: Connection, *, business_now: datetime, idle_days: int) -> bool:
     """Whether an open episode has had no try for the idle days."""
     e = t.wish_episodes.c
-    statement = select(e.episode_id).where(e.outcome == "open", _idle(business_now, idle_days))
+    statement = select(e.episode_id).where(one_of(e.outcome, ["open"]), _idle(business_now, idle_days))
     return connection.execute(statement.limit(1)).first() is not None
 
 

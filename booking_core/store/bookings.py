@@ -8,12 +8,12 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from booking_core import tables as t
 from booking_core.domain import Booking
 from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, change_rows, rows_of
+from booking_core.store.rows import add_rows, among, change_rows, one_of, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,16 @@ def add_events(connection: Connection, events: Sequence[dict[str, Any]]) -> None
     add_rows(connection, t.booking_events, events)
 
 
+def read_events(connection: Connection, booking_ref: str) -> Sequence[Row[Any]]:
+    """The booking's history, oldest first."""
+    e = t.booking_events
+    return connection.execute(select(e).where(e.c.booking_ref == booking_ref).order_by(e.c.event_id)).all()
+
+
 def due_bookings(connection: Connection, now: datetime, limit: int = 200) -> Sequence[str]:
     """References of holds and offers whose time is over, oldest first."""
     b = t.bookings.c
-    statement = select(b.booking_ref).where(b.status.in_(("held", "offered")), b.held_until_utc <= now)
+    statement = select(b.booking_ref).where(one_of(b.status, ["held", "offered"]), b.held_until_utc <= now)
     return connection.scalars(statement.order_by(b.held_until_utc).limit(limit)).all()
 
 

@@ -39,6 +39,11 @@ class UsedPeriod:
     override_units: int | None = None
     extra_units: int = 0
 
+    def limit_units(self, standing: int | None) -> int | None:
+        """The limit in force: the override, else the standing limit, and what is extra; None = no limit."""
+        limit = standing if self.override_units is None else self.override_units
+        return None if limit is None else limit + self.extra_units
+
 
 @dataclass(slots=True)
 class Levels:
@@ -54,9 +59,11 @@ def key_of(quota_id: str) -> QuotaKey | None:
         scope, channel, period_kind = quota_id.rsplit(":", 2)
         scope_kind, scope_id = scope.split(":", 1)
         narrowed = channel if channel == ALL_CHANNELS else Channel(channel)
-        return QuotaKey(ScopeKind(scope_kind), scope_id, PeriodKind(period_kind), narrowed)
+        key = QuotaKey(ScopeKind(scope_kind), scope_id, PeriodKind(period_kind), narrowed)
     except ValueError:
         return None
+    funds_of_a_channel = key.period_kind is PeriodKind.FUNDS_DAY and key.channel != ALL_CHANNELS
+    return None if funds_of_a_channel else key
 
 
 def period_of(row: Any) -> Period:
@@ -85,6 +92,12 @@ def period_id(period: Period) -> str:
     return f"{key.quota_id}:{start}"
 
 
+@lru_cache(maxsize=100_000)
+def _named_periods(branch_id: str, region_id: str, day: date, channel: str) -> dict[str, Period]:
+    """`periods_of` by their ids."""
+    return {period_id(period): period for period in periods_of(branch_id, region_id, day, channel)}
+
+
 # --- counters ---------------------------------------------------------------------------------
 
 
@@ -98,19 +111,27 @@ def lock_levels(
     connection: Connection, places: Iterable[tuple[SlotState, str]]
 ) -> dict[tuple[str, str], Levels]:
     """The levels of each (locked slot, channel): all counters locked in one order, made where missing."""
-    of = {(slot.slot_id, channel): _slot_periods(slot, channel) for slot, channel in places}
-    periods = list(dict.fromkeys(period for some in of.values() for period in some))
-    standing = standing_limits(connection, periods)
-    counters = read_counters(connection, periods, lock=True)
-    if missing := [p for p in periods if p[0] in standing and p not in counters]:
-        make_counters(connection, missing)
-        counters |= read_counters(connection, missing, lock=True)
-    limits = _limits(periods, standing, counters)
-    states = {p: QuotaState(*p, limits.get(p, 0), counter.used_units) for p, counter in counters.items()}
+    of = {(s.slot_id, channel): _slot_periods(s, channel) for s, channel in places}
+    periods: dict[str, Period] = {}
+    for some in of.values():
+        periods |= some
+    quota_of = {name: name.rsplit(":", 1)[0] for name in periods}
+    standing = _standing(connection, set(quota_of.values()))
+    counters = _counters(connection, list(periods), lock=True)
+    missing = [name for name in periods if name not in counters and quota_of[name] in standing]
+    if missing:
+        make_counters(connection, [periods[name] for name in missing])
+        counters |= _counters(connection, missing, lock=True)
+    states, limited = {}, set()
+    for name, counter in counters.items():
+        limit = counter.limit_units(standing.get(quota_of[name]))
+        states[name] = QuotaState(*periods[name], limit or 0, counter.used_units)
+        if limit is not None:
+            limited.add(name)
     return {
         place: Levels(
-            counted=[states[p] for p in some if p in states],
-            judged=[states[p] for p in some if p in limits],
+            counted=[states[name] for name in some if name in states],
+            judged=[states[name] for name in some if name in limited],
         )
         for place, some in of.items()
     }
@@ -120,12 +141,15 @@ def read_levels(
     connection: Connection, slots: Sequence[SlotState], channel: str
 ) -> dict[str, tuple[QuotaState, ...]]:
     """The limits of each slot (by slot id) as committed, without locks: for calendars and remedies."""
-    by_slot = {slot.slot_id: _slot_periods(slot, channel) for slot in slots}
+    by_slot = {slot.slot_id: tuple(_slot_periods(slot, channel).values()) for slot in slots}
     periods = list(dict.fromkeys(period for some in by_slot.values() for period in some))
     standing, counters = standing_limits(connection, periods), read_counters(connection, periods)
     missing = [period for period in periods if period[0] in standing and period not in counters]
     counters |= {period: UsedPeriod(used) for period, used in count_units(connection, missing).items()}
-    states = _states(periods, standing, counters)
+    states = {
+        period: QuotaState(*period, limit, counters[period].used_units)
+        for period, limit in _limits(periods, standing, counters).items()
+    }
     return {slot_id: tuple(states[p] for p in some if p in states) for slot_id, some in by_slot.items()}
 
 
@@ -145,16 +169,7 @@ def read_counters(
 ) -> dict[Period, UsedPeriod]:
     """The counters that exist of these periods; locked in the order of their ids."""
     of = {period_id(period): period for period in periods}
-    if not of:
-        return {}
-    p = t.quota_periods.c
-    statement = (
-        select(p.period_id, p.used_units, p.limit_units, p.extra_units)
-        .where(among(connection, p.period_id, list(of)))
-        .order_by(p.period_id)
-    )
-    rows = connection.execute(locking.lock_clause(statement) if lock else statement)
-    return {of[row.period_id]: UsedPeriod(row.used_units, row.limit_units, row.extra_units) for row in rows}
+    return {of[name]: counter for name, counter in _counters(connection, list(of), lock=lock).items()}
 
 
 def set_used(connection: Connection, changed: Iterable[QuotaState]) -> None:
@@ -210,9 +225,7 @@ def booked_periods(connection: Connection, key: QuotaKey, first_day: date) -> li
 def standing_limits(connection: Connection, periods: Iterable[Period]) -> dict[QuotaKey, int]:
     """The standing limits over these periods; absent = none."""
     keys = {key.quota_id: key for key, _ in periods}
-    q = t.quotas.c
-    statement = select(q.quota_id, q.limit_units).where(among(connection, q.quota_id, list(keys)))
-    return {keys[quota_id]: limit for quota_id, limit in connection.execute(statement)}
+    return {keys[quota_id]: limit for quota_id, limit in _standing(connection, keys).items()}
 
 
 def put_standing(connection: Connection, key: QuotaKey, limit: int, now: datetime) -> int | None:
@@ -275,31 +288,37 @@ def counted_rows(
     return connection.execute(statement.order_by(*(p.c[name] for name in _COLUMNS))).all()
 
 
+def _counters(connection: Connection, period_ids: Sequence[str], *, lock: bool) -> dict[str, UsedPeriod]:
+    """The counters that exist, by period id; locked in the order of these."""
+    if not period_ids:
+        return {}
+    p = t.quota_periods.c
+    statement = select(p.period_id, p.used_units, p.limit_units, p.extra_units).where(
+        among(connection, p.period_id, period_ids)
+    )
+    if lock:
+        statement = locking.lock_clause(statement.order_by(p.period_id))
+    return {row[0]: UsedPeriod(*row[1:]) for row in connection.execute(statement)}
+
+
+def _standing(connection: Connection, quota_ids: Collection[str]) -> dict[str, int]:
+    """The standing limits that exist, by quota id."""
+    q = t.quotas.c
+    statement = select(q.quota_id, q.limit_units).where(among(connection, q.quota_id, quota_ids))
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
 def _limits(
     periods: Iterable[Period], standing: Mapping[QuotaKey, int], counters: Mapping[Period, UsedPeriod]
 ) -> dict[Period, int]:
-    """The limit in force of each period that has one: its override, else the standing limit."""
-    limits = {}
-    for period in periods:
-        counter = counters.get(period)
-        override = counter.override_units if counter else None
-        limit = standing.get(period[0]) if override is None else override
-        if limit is not None:
-            limits[period] = limit + (counter.extra_units if counter else 0)
-    return limits
+    """The limit in force of each period that has one."""
+    none = UsedPeriod(0)
+    limits = {p: counters.get(p, none).limit_units(standing.get(p[0])) for p in periods}
+    return {period: limit for period, limit in limits.items() if limit is not None}
 
 
-def _states(
-    periods: Iterable[Period], standing: Mapping[QuotaKey, int], counters: Mapping[Period, UsedPeriod]
-) -> dict[Period, QuotaState]:
-    return {
-        period: QuotaState(*period, limit, counters[period].used_units)
-        for period, limit in _limits(periods, standing, counters).items()
-    }
-
-
-def _slot_periods(slot: SlotState, channel: str) -> tuple[Period, ...]:
-    return periods_of(slot.branch_id, slot.region_id, slot.service_day, channel)
+def _slot_periods(slot: SlotState, channel: str) -> dict[str, Period]:
+    return _named_periods(slot.branch_id, slot.region_id, slot.service_day, channel)
 
 
 def _named(period: Period) -> dict[str, Any]:

@@ -13,7 +13,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import JSON, ColumnElement, Connection, String, Table, any_, bindparam, func, insert, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    any_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -27,9 +40,17 @@ _DIALECT: Any = postgresql.dialect  # has no types
 def among(connection: Connection, column: sa.Column[Any], values: Collection[str]) -> ColumnElement[bool]:
     """The condition that the text column has one of the values; its SQL does not depend on their number."""
     if connection.dialect.name == POSTGRESQL:
-        return column == any_(bindparam(None, list(values), type_=ARRAY(sa.Text)))
+        return column == any_(cast(bindparam(None, _array(values)), ARRAY(sa.Text)))
     each = func.json_each(bindparam(None, list(values), type_=JSON)).table_valued("value")
     return column.in_(select(each.c.value))
+
+
+def one_of(column: sa.Column[Any], names: Collection[str]) -> ColumnElement[bool]:
+    """The condition that the column has one of our own names, written into the SQL.
+
+    A partial index is used only where the planner sees its condition: a bound value would hide it.
+    """
+    return column.in_([literal_column(f"'{name}'") for name in names])
 
 
 def rows_of(instances: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
@@ -78,13 +99,27 @@ def put_rows(
     connection.execute(statement, list(rows))
 
 
-def _arrays(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The rows as one list for each column."""
-    arrays: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in names}
-    for name in names:
-        if isinstance(table.c[name].type, JSON):
-            arrays[name] = [None if value is None else json.dumps(value) for value in arrays[name]]
-    return arrays
+def _arrays(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The rows as one array literal for each column."""
+    return {
+        name: _array(
+            [None if row[name] is None else json.dumps(row[name]) for row in rows]
+            if isinstance(table.c[name].type, JSON)
+            else [row[name] for row in rows]
+        )
+        for name in names
+    }
+
+
+def _array(values: Iterable[Any]) -> str:
+    """The values as PostgreSQL writes an array; the driver's own way costs ten times as much."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+
+
+def _quoted(value: str) -> str:
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
 
 
 @cache

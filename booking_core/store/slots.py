@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, select
 from booking_core import tables as t
 from booking_core.domain import LoanState, SlotState
 from booking_core.store import locking
-from booking_core.store.rows import among, change_rows
+from booking_core.store.rows import among, change_rows, one_of
 
 LIVE = ("offered", "held", "confirmed", "checked_in")
 """A booking in one of these keeps its loan from another."""
@@ -87,11 +87,16 @@ def read_loans(connection: Connection, loan_refs: Collection[str]) -> dict[str, 
     """The loans by reference, each with its live booking, if it has one."""
     if not loan_refs:
         return {}
-    joined = (t.bookings.c.loan_ref == t.loans.c.loan_ref) & t.bookings.c.status.in_(LIVE)
-    live = t.bookings.c.booking_ref.label("live_booking_ref")
-    statement = select(t.loans, live).outerjoin(t.bookings, joined)
-    rows = connection.execute(statement.where(among(connection, t.loans.c.loan_ref, loan_refs)))
-    return {row.loan_ref: LoanState(**row._mapping) for row in rows}  # noqa: SLF001
+    b, loans = t.bookings.c, t.loans
+    live = select(b.loan_ref, b.booking_ref).where(
+        among(connection, b.loan_ref, loan_refs), one_of(b.status, LIVE)
+    )
+    refs = {row.loan_ref: row.booking_ref for row in connection.execute(live)}
+    rows = connection.execute(select(loans).where(among(connection, loans.c.loan_ref, loan_refs)))
+    return {
+        row.loan_ref: LoanState(**row._mapping, live_booking_ref=refs.get(row.loan_ref))  # noqa: SLF001
+        for row in rows
+    }
 
 
 def region_of(connection: Connection, branch_id: str) -> str | None:

@@ -48,6 +48,11 @@ def upgrade() -> None:
     if postgresql:
         op.create_table_comment('quota_periods', 'The locked counter of one concrete period; limit in force = (override else standing) + extra')
 
+    with op.batch_alter_table('idempotency_keys') as keys:  # a batch looks up many keys, mostly of one token
+        keys.drop_constraint(op.f('pk_idempotency_keys'), type_='primary')
+        keys.alter_column('key', existing_nullable=False, comment='first in the index: a batch looks many up')
+        keys.create_primary_key(op.f('pk_idempotency_keys'), ['key', 'token_id'])
+
     op.drop_table('quota_temporaries')  # nothing ever wrote it
     op.create_table(
         'quota_temporaries',
