@@ -29,7 +29,7 @@ from metrics.contract import OPENS_EPISODE, Cause, Channel, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
 
 RECORDED: Final = frozenset({Cause.CAPACITY, Cause.INPUT, Cause.RULE})
-"""Causes whose refusals are attempts of the database; the others are counted only."""
+"""Causes whose refusals are put on record with the answer. Of the others some are later: see api.late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,9 @@ def refuse_in(
 ) -> Judgement:
     """The refusal, recorded: as an attempt, and in the loan's wish episode where it opens one."""
     seen = situation(batch, asking, told)
-    if refused.reason.cause in RECORDED:
+    if late := asking.answered is not None:  # who has booked since wishes no more
+        opens = opens and not (seen.loan and seen.loan.live_booking_ref)
+    if late or refused.reason.cause in RECORDED:
         batch.attempt(asking, loan_ref=told.loan_ref, slot=seen.slot, channel=told.channel, refused=refused)
         if opens and seen.slot and seen.own_loan and refused.reason.cause in OPENS_EPISODE:
             channel = told.channel or UNKNOWN_CHANNEL

@@ -91,6 +91,8 @@ class Asking:
     caller: Caller
     trace_id: str
     started: float
+    answered: float | None = None
+    """When a system refusal was told that is only now put on record."""
 
 
 @dataclass(frozen=True, slots=True)
