@@ -29,7 +29,7 @@ def field_fault_zh(kind: str, message: str) -> str:
 
 def text_of(reason: Reason | PlanRefusal, language: str, context: Mapping[str, str]) -> Text:
     """The reason's text in the language ("en" or "zh"), its context filled in."""
-    title, detail = TEXTS[reason][LANGUAGES.index(language)]
+    title, detail = CASES.get(context.get("case", ""), TEXTS[reason])[LANGUAGES.index(language)]
     return Text(title, detail.format_map(_Context(context)))
 
 
@@ -93,13 +93,16 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
     ),
     Reason.FUNDS_CAP_REACHED: _pair(
         (
-            "The funds of the period are used up",
+            "The day's funds do not suffice",
             (
-                "The bank's cap on prepayments of this period is reached. "
-                "Choose a later day or a smaller amount."
+                "Prepayments of {scope} on {period_start} may add up to {limit} CNY; {used} CNY are taken. "
+                "Choose another day or a smaller amount."
             ),
         ),
-        ("本期还款资金额度已满", "本期提前还款资金额度已用完，请选择更晚的日期或减少金额。"),
+        (
+            "当日还款资金额度不足",
+            "{scope} 在 {period_start} 的还款额度为 {limit} 元，已占用 {used} 元，请选择其他日期或减少金额。",
+        ),
     ),
     Reason.INVALID_FIELD: _pair(
         ("A field does not fit", "Correct {fields} as `errors` says and send the request again."),
@@ -273,15 +276,52 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
     PlanRefusal.QUOTA_NOT_FOUND: _pair(
         (
             "No such quota",
-            "{quota_id} names no scope of this bank; expected scope_kind:scope_id:channel:period_kind.",
+            (
+                "{quota_id} names no scope of this bank, or no limit stands there; expected "
+                "scope_kind:scope_id:channel:period_kind, with channel * for a funds_day."
+            ),
         ),
-        ("未找到该名额设置", "{quota_id} 不是本行的范围；格式为 scope_kind:scope_id:channel:period_kind。"),
+        (
+            "未找到该名额设置",
+            (
+                "{quota_id} 不是本行的范围，或该处没有限额；格式为 scope_kind:scope_id:channel:period_kind，"
+                "funds_day 的渠道须为 *。"
+            ),
+        ),
     ),
     PlanRefusal.RESOURCE_NOT_FOUND: _pair(
         ("Not found", "There is no {what}."),
         ("未找到", "没有 {what}。"),
     ),
 }
+
+CASES: Final[dict[str, tuple[Text, Text]]] = {
+    "wrong_status": _pair(
+        (
+            "The booking's status does not allow it",
+            "Booking {booking} is {status}, which does not allow this.",
+        ),
+        ("预约状态不允许", "预约 {booking} 的状态为 {status}，不能进行此操作。"),
+    ),
+    "other_day": _pair(
+        (
+            "Not the day of the appointment",
+            "Booking {booking} is {status} for {day}; today is {today}, and check-in is on the day itself.",
+        ),
+        (
+            "非预约办理日",
+            "预约 {booking} 的状态为 {status}，办理日为 {day}；今天是 {today}，仅可在当日签到。",
+        ),
+    ),
+    "not_begun": _pair(
+        (
+            "The appointment has not begun",
+            "Booking {booking} is {status} and starts at {start}; that nobody came is known from then on.",
+        ),
+        ("预约尚未开始", "预约 {booking} 的状态为 {status}，于 {start} 开始，此后方可登记爽约。"),
+    ),
+}
+"""Texts of a reason in a special case, named by `case` in its context."""
 
 _FIELD_FAULTS_ZH: Final = {
     "missing": "缺少该字段",
@@ -301,5 +341,8 @@ _FIELD_FAULTS_ZH: Final = {
     "bool_parsing": "须为 true 或 false",
     "model_attributes_type": "须为一个以 application/json 发送的 JSON 对象",
     "date_parsing": "不是日期（YYYY-MM-DD）",
+    "timezone_aware": "须带时区偏移，例如 2026-03-01T09:00:00+08:00",
+    "datetime_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
+    "datetime_from_date_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
     "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
 }

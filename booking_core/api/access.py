@@ -87,8 +87,10 @@ def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
 
 
 TheCore = Annotated[Core, Depends(the_core)]
-Customers = Annotated[Asking, Depends(allow(TokenScope.CUSTOMER, TokenScope.CHANNEL))]
-"""Who may book."""
+Customers = Annotated[Asking, Depends(allow(TokenScope.CUSTOMER, TokenScope.CHANNEL, TokenScope.OPERATOR))]
+"""Who may book: customers, and staff for them."""
+Staff = Annotated[Asking, Depends(allow(TokenScope.CHANNEL, TokenScope.OPERATOR))]
+"""Who may note what became of an appointment."""
 Anyone = Annotated[Asking, Depends(allow(*TokenScope))]
 """Who may look: any valid token."""
 Operators = Annotated[Asking, Depends(allow(TokenScope.OPERATOR))]

@@ -8,7 +8,16 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from booking_core.domain import FieldError, Refused, Wish
 from booking_core.messages import field_fault_zh
@@ -30,6 +39,17 @@ Amount = Annotated[
 ]
 Option = Literal["shorten_term", "reduce_instalment", "full"]
 Contact = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+OneChannel = Annotated[Channel, WithJsonSchema({"type": "string", "enum": [*Channel]})]
+
+
+def _told_as_text(value: Any) -> Any:
+    """The value, unless it is a number, which pydantic would take for seconds since 1970."""
+    if value is not None and not (isinstance(value, str) and "-" in value[1:]):
+        raise ValueError("expected a time with offset, e.g. 2026-03-02T10:00:00+08:00")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_told_as_text)]
 
 
 class BookingForm(BaseModel):
@@ -39,7 +59,7 @@ class BookingForm(BaseModel):
 
     loan: LoanRef
     slot: Ref
-    channel: Annotated[Channel, WithJsonSchema({"type": "string", "enum": [*Channel]})]
+    channel: OneChannel
     amount: Amount | None = Field(None, description="CNY")
     option: Option | None = None
     contact: Contact | None = None
@@ -70,6 +90,24 @@ class ConfirmForm(BaseModel):
         return Settlement(self.amount, self.option, self.contact)
 
 
+class RescheduleForm(BaseModel):
+    """The body of POST /v1/bookings/{ref}/reschedule; without a channel the booking keeps its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    slot: Ref
+    channel: OneChannel | None = None
+
+
+class CompleteForm(BaseModel):
+    """The body of POST /v1/bookings/{ref}/complete: wall times, by default from the check-in until now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service_started: Moment | None = None
+    service_ended: Moment | None = None
+
+
 F = TypeVar("F", bound=BaseModel)
 
 
@@ -83,10 +121,10 @@ async def raw_body(request: Request) -> bytes:
     return body
 
 
-def body_schema(form: type[BaseModel]) -> dict[str, Any]:
+def body_schema(form: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """The OpenAPI entry of a route that parses this form itself."""
     content = {"application/json": {"schema": form.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
