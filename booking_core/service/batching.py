@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, TypeVar
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
 from booking_core.service.batch import Batch, Job, Moved
-from booking_core.service.core import TRIES, Core
+from booking_core.service.core import RETRIED_STATES, TRIES, Core
 
 T = TypeVar("T")
 
@@ -38,8 +41,8 @@ def run(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
     try:
         return core.retried(lambda: _run_once(core, jobs))
     except Exception as fault:  # noqa: BLE001 – handed to whoever asked
-        if len(jobs) == 1:
-            return [fault]
+        if len(jobs) == 1 or not _one_may_cause(fault):
+            return [fault] * len(jobs)
         log.info("a batch of %s failed and is tried in halves: %s", len(jobs), fault)
     middle = len(jobs) // 2
     return [*run(core, jobs[:middle]), *run(core, jobs[middle:])]
@@ -56,6 +59,13 @@ def do(core: Core, job: Job[T]) -> T:
     if isinstance(answer, Exception):
         raise answer
     return answer  # type: ignore[no-any-return]
+
+
+def _one_may_cause(fault: Exception) -> bool:
+    """Whether the fault may lie in one of the jobs: a database that is away or too slow fails them all."""
+    if isinstance(fault, OperationalError):
+        return getattr(fault.orig, "sqlstate", None) in RETRIED_STATES
+    return not isinstance(fault, PoolTimeoutError | InterfaceError | OSError)
 
 
 def _run_once(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
