@@ -1,4 +1,4 @@
-"""What time does to bookings: holds expire, idle episodes close, old keys are forgotten.
+"""What time does to bookings: holds and temporary quotas expire, idle episodes close, old keys are forgotten.
 
 Every worker sweeps; each change re-reads what it changes under its locks, so several sweeps at once
 do no more than one.
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.service.changes import expire
 from booking_core.service.core import Core, moment
-from booking_core.store import attempts, bookings
+from booking_core.store import attempts, bookings, temporaries
 
 SWEEP_SECONDS: Final = 3.0
 KEY_DAYS: Final = 7
@@ -34,12 +34,13 @@ def sweep(core: Core) -> int:
         idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
         due = bookings.due_bookings(connection, now.wall)
         idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
-        idle = idle or bookings.any_key(connection, stale)
+        idle = idle or bookings.any_key(connection, stale) or temporaries.any_due(connection, now.wall)
     expired = sum(expire(core, due[n : n + AT_ONCE], ACTOR) for n in range(0, len(due), AT_ONCE))
     if idle:
         with core.transaction() as connection:
             attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)
             bookings.forget_keys(connection, stale)
+            temporaries.end_due(connection, now.wall)
     return expired
 
 

@@ -112,6 +112,7 @@ def test_a_plan_from_proposal_to_rollback(api: Api) -> None:
             "period_start": "2026-03-09",
             "limit_units": 5,
             "override_units": 5,
+            "extra_units": 0,
             "used_units": 0,
             "plan_id": "p1",
         }
@@ -194,6 +195,7 @@ def test_operators_set_standing_limits(api: Api) -> None:
     assert api.ask("GET", "/v1/quotas", scope="reader", region="elsewhere").json() == {
         "quotas": [],
         "periods": [],
+        "temporaries": [],
     }
     for path, body, scope, region, status, reason in (
         ("branch:zz:*:day", {"limit_units": 7}, "operator", None, 404, "quota_not_found"),
