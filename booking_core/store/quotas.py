@@ -20,7 +20,7 @@ from booking_core.decide import SCOPE_ORDER
 from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
 from booking_core.store import locking
 from booking_core.store.rows import among, change_rows, put_rows
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, UNIT_PERIODS, Channel, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 COUNTED_STATUSES: Final = ("offered", "held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use units of their quotas."""
@@ -81,7 +81,7 @@ def periods_of(branch_id: str, region_id: str, day: date, channel: str) -> tuple
     return tuple(
         (QuotaKey(scope, scope_id, kind, narrowed), period_start(kind, day))
         for scope, scope_id in zip(SCOPE_ORDER, (branch_id, region_id, BANK_SCOPE_ID), strict=True)
-        for kind in UNIT_PERIODS
+        for kind in PeriodKind
         for narrowed in ((ALL_CHANNELS,) if kind is PeriodKind.FUNDS_DAY else (ALL_CHANNELS, channel))
     )
 

@@ -76,12 +76,12 @@ def test_extra_units_can_be_booked_until_they_expire(api: Api) -> None:
     channel = api.issue("channel")
     api.bank.add_quota("branch", "b1", "day", 1)
     slot = api.bank.add_slot()
-    made = post(api, extra(api))
-    assert made.status_code == 201
+    soon = api.wall() + timedelta(minutes=5)
+    assert post(api, extra(api, expires=soon.isoformat())).status_code == 201
     assert (period(api)["limit_units"], period(api)["extra_units"]) == (3, 2)
     for loan in ("L1", "L2"):
         assert api.book(loan, slot, headers=channel).status_code == 201
-    api.wall.move(minutes=61)
+    api.wall.now = soon
     swept(api)
     assert (period(api)["limit_units"], period(api)["extra_units"], period(api)["used_units"]) == (1, 0, 2)
     refused = api.book("L3", slot, headers=channel).json()
