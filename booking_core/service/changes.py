@@ -236,7 +236,7 @@ def change_booking(
     """
     all_needs = replace(needs or Needs(), bookings=(booking_ref,))
 
-    def work(batch: Batch) -> Taken | Refusal | tuple[Judgement, Wish, bool] | None:
+    def work(batch: Batch) -> Taken | Refusal | tuple[Judgement, Wish, Booking] | None:
         booking = batch.bookings.get(booking_ref)
         if booking is None or not _own(batch, asking.caller, booking):
             return None
@@ -251,16 +251,18 @@ def change_booking(
         if not tried:
             return Refusal(outcome, change_fields(outcome))
         judged, now = refuse_in(batch, asking, outcome, wish, opens=False), batch.bookings[booking_ref]
-        if movable := now.status in MOVABLE and judged.seen.loan is not None:
+        if now.status in MOVABLE and judged.seen.loan:
             judged = replace(judged, seen=replace(judged.seen, loan=_unbound(now, judged.seen.loan)))
-        return judged, wish, movable
+        return judged, wish, now
 
     answer = do(core, Job(all_needs, work))
     if not isinstance(answer, tuple):
         return answer
-    judged, wish, movable = answer
+    judged, wish, booking = answer
     refusal = with_remedies(core, judged, wish)
-    return replace(refusal, remedies=tuple(_moves(booking_ref, refusal.remedies))) if movable else refusal
+    if booking.status in MOVABLE:
+        return replace(refusal, remedies=tuple(_moves(booking, refusal.remedies)))
+    return refusal
 
 
 def _note(core: Core, asking: Asking, booking_ref: str, noted: Change) -> Taken | Refusal | None:
@@ -328,12 +330,14 @@ def _unbound(booking: Booking, loan: LoanState) -> LoanState:
     return replace(loan, live_booking_ref=None, payoff_cny=booking.amount_cny or loan.payoff_cny)
 
 
-def _moves(booking_ref: str, remedies: Iterable[Remedy]) -> Iterator[Remedy]:
-    """The remedies as whoever has a booking can take them: another slot by moving there, no waitlist."""
+def _moves(booking: Booking, remedies: Iterable[Remedy]) -> Iterator[Remedy]:
+    """The remedies as whoever has the booking can take them: another slot by moving there, no waitlist."""
     for remedy in remedies:
         if remedy.get("href") == "/v1/bookings":
             body = {name: remedy["body"][name] for name in ("slot", "channel")}
-            yield {**remedy, "href": f"/v1/bookings/{booking_ref}/reschedule", "body": body}
+            if body != {"slot": booking.slot_id, "channel": booking.channel}:
+                href = f"/v1/bookings/{booking.booking_ref}/reschedule"
+                yield {**remedy, "href": href, "body": body}
         elif remedy.get("href") != "/v1/waitlist":
             yield remedy
 

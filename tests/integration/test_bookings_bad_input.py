@@ -147,7 +147,7 @@ def test_no_token_a_wrong_one_and_one_without_the_right(api: Api) -> None:
     ):
         answer = api.book("L1", slot, headers=headers)
         assert (answer.status_code, answer.json()["reason"]) == (status, reason)
-    assert answer.json()["detail"].endswith("scope channel | customer.")
+    assert answer.json()["detail"].endswith("scope channel | customer | operator.")
     assert rows(api.bank.engine, "attempts") == []
     counted = {"channel": "unknown", "outcome": "refused"}
     assert api.metric("booking_attempts_total", **counted, reason="unauthenticated") == 2
