@@ -24,6 +24,10 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "min_notice_minutes": (0, 60 * 24 * 366),
     "booking_window_days": (1, 3660),
     "idle_days": (1, 3660),
+    "waitlist_days": (0, 3660),
+    "offer_seconds": (1, 7 * 86_400),
+    "offers_at_once": (1, 1000),
+    "offers_outstanding": (1, 10_000),
 }
 """Least and greatest value of a setting that is a number: outside, no time could be told any more."""
 
@@ -48,6 +52,14 @@ class BankSettings:
     """How many days ahead may be booked."""
     idle_days: int = 14
     """Business days without a try after which an open wish episode closes as unmet."""
+    waitlist_days: int = 28
+    """How many days after the wished one a waitlist entry covers, unless it says so itself."""
+    offer_seconds: int = 1800
+    """Wall seconds an offer to the waitlist stands."""
+    offers_at_once: int = 20
+    """New offers of a branch in one sweep at most: freed units are handed out a few at a time."""
+    offers_outstanding: int = 100
+    """Offers of a branch that stand at the same time at most."""
     paused: bool = False
     """The pause switch: no plan is applied while it is on."""
 

@@ -350,6 +350,17 @@ waitlist = Table(
     Column("booking_ref", String(40), comment="the offer, then the booking it became"),
     Column("actor", String(64), nullable=False, comment="who put it on the list"),
     Column("closed_reason", String(32), comment="why it left or expired, told to the customer"),
+    Column("skipped_reason", String(32), comment="why it could not take what was free; null = first in turn"),
+    Index(
+        "ix_waitlist_waiting",
+        "branch_id",
+        "skipped_reason",
+        "channel",
+        "wished_day",
+        "latest_day",
+        sqlite_where=text("status = 'waiting'"),
+        postgresql_where=text("status = 'waiting'"),
+    ),
     Index("ix_waitlist_queue", "branch_id", "status", "priority", "joined_utc"),
     Index(
         "uq_waitlist_live_loan",

@@ -17,13 +17,14 @@ from sqlalchemy import Connection
 from booking_core.clock import Clock
 from booking_core.domain import Booking, LoanState, QuotaState, Refused, SlotState
 from booking_core.problems import violation_rows
+from booking_core.queueing import Entry, followed
 from booking_core.service.core import Asking, Moment, moment_of
 from booking_core.store import attempts, bookings, quotas, slots, waitlist
 from booking_core.store.attempts import Episode
 from booking_core.store.bookings import KnownKey
 from booking_core.store.quotas import COUNTED_STATUSES, Levels
-from booking_core.store.waitlist import Entry, Waiting
-from metrics.contract import Outcome, Reason
+from booking_core.store.waitlist import Waiting
+from metrics.contract import OfferOutcome, Outcome, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import hashed
 
@@ -41,7 +42,7 @@ class Needs:
     bookings: tuple[str, ...] = ()
     """Locked, with their slot, levels and loan."""
     entries: tuple[str, ...] = ()
-    """Waitlist entries, locked, with their loan."""
+    """Waitlist entries, locked, with their loan; the live entries of all loans are locked in any case."""
     keys: tuple[tuple[str, str], ...] = ()
     """(token id, idempotency key)."""
 
@@ -72,6 +73,8 @@ class Batch:
     levels: dict[tuple[str, str], Levels]
     episodes: dict[str, Episode]
     """Open ones by loan."""
+    offers_ended: list[OfferOutcome] = field(default_factory=list)
+    """What became of offers to the waitlist."""
     _new: set[str] = field(default_factory=set)
     _changed: set[str] = field(default_factory=set)
     _slots: set[str] = field(default_factory=set)
@@ -95,11 +98,10 @@ class Batch:
         # a booking that moved to another slot while we waited is judged anew by `run`
         if moved := [b for b in locked.values() if (b.slot_id, b.channel) not in places]:
             raise Moved(moved[0].booking_ref)
-        entries = waitlist.lock_entries(connection, {ref for n in needs for ref in n.entries})
-        loans = {ref for n in needs for ref in n.loans}
-        loans |= {b.loan_ref for b in locked.values()} | {e.loan_ref for e in entries.values()}
+        loans = {ref for n in needs for ref in n.loans} | {b.loan_ref for b in locked.values()}
+        entries = waitlist.lock_entries(connection, {ref for n in needs for ref in n.entries}, loans)
+        loans |= {e.loan_ref for e in entries.values()}
         known = bookings.known_keys(connection, {key for n in needs for key in n.keys})
-        branches = {slot.branch_id for slot in found.values()} | {e.branch_id for e in entries.values()}
         levels = quotas.lock_levels(connection, [(found[s], c) for s, c in places if s in found])
         return cls(
             now=moment_of(connection, wall()),
@@ -108,7 +110,7 @@ class Batch:
             bookings=locked,
             entries=entries,
             keys=known,
-            waiting=waitlist.waiting(connection, branches),
+            waiting=waitlist.waiting(connection, {slot.branch_id for slot in found.values()}),
             levels=levels,
             episodes=attempts.lock_open_episodes(connection, loans),
         )
@@ -137,7 +139,14 @@ class Batch:
         )
         if loan := self.loans.get(after.loan_ref):
             loan.live_booking_ref = after.booking_ref if after.status in slots.LIVE else None
+        if entry := self.entry_of(after.loan_ref):
+            self._follow(entry, before.status if before else None, after, actor)
         return after
+
+    def entry_of(self, loan_ref: str) -> Entry | None:
+        """The loan's waitlist entry that waits or has an offer."""
+        live = (e for e in self.entries.values() if e.loan_ref == loan_ref and e.status in waitlist.LIVE)
+        return next(live, None)
 
     def keep_key(self, known: KnownKey) -> None:
         """Remember the answer under its key, for copies in this batch and later."""
@@ -182,7 +191,7 @@ class Batch:
     def fold(
         self,
         loan_ref: str,
-        slot: SlotState,
+        slot: SlotState | Entry,
         channel: str,
         *,
         reason: Reason | None = None,
@@ -223,6 +232,23 @@ class Batch:
         waitlist.write_entries(connection, list(self._entries.values()), self._entry_events)
         attempts.write_episodes(connection, self._episodes.values())
         attempts.add_attempts(connection, self._attempts)
+
+    def _follow(self, entry: Entry, was: str | None, after: Booking, actor: str) -> None:
+        """Move the loan's waitlist entry on with its booking."""
+        if (follows := followed(entry, was, after.status)) is None:
+            return
+        status, kind = follows
+        reason = Reason.HOLD_EXPIRED.value if status == "expired" else None
+        moved = replace(
+            entry,
+            status=status,
+            booking_ref=after.booking_ref,
+            closed_reason=reason,
+            skipped_reason=None,
+        )
+        self.put_entry(moved, kind, actor, reason=reason, slot_id=after.slot_id)
+        if was == "offered":
+            self.offers_ended.append(OfferOutcome(kind))
 
     def _count(self, booking: Booking, sign: int) -> None:
         """Move what the booking takes of its slot and of every level it counts in."""

@@ -78,6 +78,8 @@ def _run_once(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
         except Moved:
             continue
         core.instruments.batch_size.observe(len(jobs))
+        for outcome in batch.offers_ended:
+            core.instruments.waitlist_offers.labels(outcome.value).inc()
         return answers
     raise Moved(f"{TRIES} times in a row")
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
+from booking_core.queueing import Entry
 from booking_core.store import locking
 from booking_core.store.rows import add_rows, among, change_rows, one_of, rows_of
 from metrics.contract import Reason
@@ -46,9 +47,13 @@ class Episode:
         self.closed_business_utc = self.last_try_business_utc + timedelta(days=idle_days)
 
     def fold(
-        self, slot: SlotState, business_now: datetime, reason: Reason | None, booking_ref: str | None
+        self,
+        slot: SlotState | Entry,
+        business_now: datetime,
+        reason: Reason | None,
+        booking_ref: str | None,
     ) -> None:
-        """Fold a try for the slot in; a booking closes it, elsewhere or on another day as "displaced"."""
+        """Fold a try in, or a join; a booking closes it, elsewhere or on another day as "displaced"."""
         self.tries += 1
         self.last_try_business_utc = business_now
         if booking_ref:

@@ -1,40 +1,24 @@
-"""Waitlist entries and their history."""
+"""Waitlist entries and their history; who waits, who is next, and what a branch freed before."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
+from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry
 from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, put_rows, rows_of
+from booking_core.store.rows import add_rows, among, one_of, put_rows, rows_of
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A waitlist entry as stored."""
-
-    entry_ref: str
-    loan_ref: str
-    branch_id: str
-    region_id: str
-    wished_day: date
-    latest_day: date
-    channel: str
-    priority: int
-    status: str
-    """waiting | offered | booked | left | expired"""
-    joined_utc: datetime
-    actor: str
-    booking_ref: str | None = None
-    """The offer, then the booking that it became."""
-    closed_reason: str | None = None
-    promise: dict[str, Any] | None = None
+LIVE: Final = ("waiting", "offered")
+"""An entry in one of these keeps its loan from another."""
+LOCK: Final = 20_161_129
+"""PostgreSQL's advisory lock of whoever promotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +37,43 @@ class Waiting:
         return here and self.wished_day <= day <= self.latest_day
 
 
-def lock_entries(connection: Connection, entry_refs: Collection[str]) -> dict[str, Entry]:
-    """The entries by reference, locked in the order of their references."""
-    if not entry_refs:
+def lock_entries(
+    connection: Connection, entry_refs: Collection[str], loan_refs: Collection[str]
+) -> dict[str, Entry]:
+    """The entries by reference, and the live ones of the loans; locked in the order of their references."""
+    if not entry_refs and not loan_refs:
         return {}
     w = t.waitlist
-    statement = select(w).where(among(connection, w.c.entry_ref, entry_refs)).order_by(w.c.entry_ref)
-    rows = connection.execute(locking.lock_clause(statement))
-    return {row.entry_ref: Entry(**row._mapping) for row in rows}  # noqa: SLF001
+    which = and_(one_of(w.c.status, LIVE), among(connection, w.c.loan_ref, loan_refs))
+    if entry_refs:
+        which = or_(which, among(connection, w.c.entry_ref, entry_refs))
+    rows = connection.execute(locking.lock_clause(select(w).where(which).order_by(w.c.entry_ref)))
+    return {row.entry_ref: _entry(row) for row in rows}
+
+
+def read_entry(connection: Connection, entry_ref: str) -> Entry | None:
+    """The entry as committed, None for an unknown one."""
+    row = connection.execute(select(t.waitlist).where(t.waitlist.c.entry_ref == entry_ref)).first()
+    return _entry(row) if row else None
+
+
+def live_entry(connection: Connection, loan_ref: str) -> Entry | None:
+    """The loan's entry that waits or has an offer, if it has one."""
+    w = t.waitlist.c
+    statement = select(t.waitlist).where(w.loan_ref == loan_ref, one_of(w.status, LIVE))
+    row = connection.execute(statement).first()
+    return _entry(row) if row else None
 
 
 def waiting(connection: Connection, branch_ids: Collection[str]) -> list[Waiting]:
-    """Who waits at the branches, counted by channel and days."""
+    """Who waits at the branches, counted by channel and days; without those that cannot take what is free."""
     if not branch_ids:
         return []
     w = t.waitlist.c
     by = (w.branch_id, w.channel, w.wished_day, w.latest_day)
+    first_in_turn = (_waits(), w.skipped_reason.is_(None))
     here = among(connection, w.branch_id, branch_ids)
-    statement = select(*by, func.count()).where(w.status == "waiting", here).group_by(*by)
+    statement = select(*by, func.count()).where(*first_in_turn, here).group_by(*by)
     return [Waiting(*row) for row in connection.execute(statement)]
 
 
@@ -79,7 +82,128 @@ def ahead(found: Iterable[Waiting], slot: SlotState, channel: str) -> int:
     return sum(w.entries for w in found if w.covers(slot.branch_id, slot.service_day, channel))
 
 
+def position(connection: Connection, entry: Entry) -> int:
+    """The entry's place in the queue (`queueing.position`), as committed."""
+    w = t.waitlist.c
+    before = or_(
+        w.priority > entry.priority,
+        and_(
+            w.priority == entry.priority,
+            or_(
+                w.joined_utc < entry.joined_utc,
+                and_(w.joined_utc == entry.joined_utc, w.entry_ref < entry.entry_ref),
+            ),
+        ),
+    )
+    same_days = (w.wished_day <= entry.latest_day, w.latest_day >= entry.wished_day)
+    statement = select(func.count()).where(_waits(), w.branch_id == entry.branch_id, *same_days, before)
+    return 1 + (connection.scalar(statement) or 0)
+
+
 def write_entries(connection: Connection, entries: Sequence[Entry], events: Sequence[dict[str, Any]]) -> None:
-    """Write the entries, new or changed, and append to their history."""
-    put_rows(connection, t.waitlist, rows_of(entries))
+    """Write the entries, new or changed, and append to their history.
+
+    Ended ones first, then in the order of their loans: the index of live loans is a lock as well.
+    """
+    ordered = sorted(entries, key=lambda e: (e.status in LIVE, e.loan_ref))
+    put_rows(connection, t.waitlist, rows_of(ordered))
     add_rows(connection, t.waitlist_events, events)
+
+
+# --- promotion --------------------------------------------------------------------------------
+
+
+def alone(connection: Connection) -> bool:
+    """Whether this transaction may promote: on PostgreSQL nobody else does until it ends; SQLite has few."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))))
+
+
+def branches_waiting(connection: Connection) -> Sequence[tuple[str, date, date]]:
+    """The branches with someone who waits, and the first and last day that suits one of them."""
+    w = t.waitlist.c
+    days = (func.min(w.wished_day), func.max(w.latest_day))
+    statement = select(w.branch_id, *days).where(_waits()).group_by(w.branch_id)
+    return connection.execute(statement).tuples().all()
+
+
+def free_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
+    """The branch's open slots with room on the days, in order of time, as committed."""
+    s = t.slots.c
+    room = (s.closed.is_(False), s.used_units + s.offered_units < s.capacity_units)
+    statement = select(t.slots).where(s.branch_id == branch_id, s.service_day.between(first, last), *room)
+    return [SlotState(**row._mapping) for row in connection.execute(statement.order_by(s.start_utc))]  # noqa: SLF001
+
+
+def queue(connection: Connection, branch_id: str, first: date, last: date, limit: int) -> list[Entry]:
+    """The next who wait for the days, in their order: `limit` from the front, and as many never skipped.
+
+    Those that were skipped are looked at again every time, yet keep nobody behind them from being seen.
+    """
+    w = t.waitlist.c
+    here = (_waits(), w.branch_id == branch_id, w.wished_day <= last, w.latest_day >= first)
+    found: dict[str, Entry] = {}
+    for never_skipped in ((), (w.skipped_reason.is_(None),)):
+        left = limit
+        for priority in PRIORITIES:  # each a range of ix_waitlist_queue; together they would be sorted
+            statement = select(t.waitlist).where(*here, *never_skipped, w.priority == priority)
+            rows = connection.execute(statement.order_by(w.joined_utc, w.entry_ref).limit(left)).all()
+            found |= {row.entry_ref: _entry(row) for row in rows}
+            left -= len(rows)
+    return sorted(found.values(), key=lambda entry: entry.turn)
+
+
+def past(connection: Connection, today: date, limit: int) -> Sequence[str]:
+    """References of some entries that still wait though their last day is over."""
+    w = t.waitlist.c
+    return connection.scalars(select(w.entry_ref).where(_waits(), w.latest_day < today).limit(limit)).all()
+
+
+def offered(connection: Connection) -> dict[str, int]:
+    """How many offers stand, by branch."""
+    w = t.waitlist.c
+    statement = select(w.branch_id, func.count()).where(one_of(w.status, ("offered",))).group_by(w.branch_id)
+    return dict(connection.execute(statement).tuples().all())
+
+
+# --- history ----------------------------------------------------------------------------------
+
+
+def freed(
+    connection: Connection, branch_id: str, now: datetime, day: timedelta, service_days: Sequence[date]
+) -> list[int]:
+    """The units that the branch freed in each of the last days, oldest first, none before the bank's first.
+
+    A day ends now and lasts as long as told; `service_days` are those of the bookings that are looked at.
+    Cancellations count each; of the holds that ran out on one slot in a day one counts, since the next one to
+    hold it may have let it run out again. Offers that ran out do not count: they go on to the next in line.
+    """
+    b, e = t.bookings.c, t.booking_events.c
+    began = connection.scalar(select(e.at_utc).order_by(e.event_id).limit(1))
+    days = min(MOST_HISTORY, 0 if began is None else (now - began) // day)
+    ends = ("cancelled", "expired")
+    statement = (
+        select(e.at_utc, e.to_status, b.slot_id)
+        .join_from(t.bookings, t.booking_events, e.booking_ref == b.booking_ref)
+        .where(b.service_day.in_(service_days), b.branch_id == branch_id, one_of(b.status, ends))
+        .where(one_of(e.to_status, ends), e.from_status != "offered")
+        .order_by(e.event_id)
+    )
+    units = [0] * days
+    counted: set[tuple[int, str]] = set()
+    for at, status, slot_id in connection.execute(statement):
+        ago = (now - at) // day
+        if not 0 <= ago < days or (status == "expired" and (ago, slot_id) in counted):
+            continue
+        counted.add((ago, slot_id))
+        units[-1 - ago] += 1
+    return units
+
+
+def _waits() -> ColumnElement[bool]:
+    return one_of(t.waitlist.c.status, ("waiting",))
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(**row._mapping)  # noqa: SLF001 – _mapping is SQLAlchemy's public name for it

@@ -86,6 +86,7 @@ def _waitlist(*, postgresql: bool) -> None:
     op.add_column('waitlist', sa.Column('booking_ref', sa.String(40), comment='the offer, then the booking it became'))
     op.add_column('waitlist', sa.Column('actor', sa.String(64), comment='who put it on the list'))
     op.add_column('waitlist', sa.Column('closed_reason', sa.String(32), comment='why it left or expired, told to the customer'))
+    op.add_column('waitlist', sa.Column('skipped_reason', sa.String(32), comment='why it could not take what was free; null = first in turn'))
     op.execute(
         "UPDATE waitlist SET latest_day = wished_day, actor = 'migration', "
         "region_id = (SELECT b.region_id FROM branches b WHERE b.branch_id = waitlist.branch_id), "
@@ -103,6 +104,14 @@ def _waitlist(*, postgresql: bool) -> None:
         waitlist.drop_column('offered_slot_id')
         waitlist.drop_column('offer_expires_utc')
     op.create_index('ix_waitlist_queue', 'waitlist', ['branch_id', 'status', 'priority', 'joined_utc'])
+    waits = sa.text("status = 'waiting'")
+    op.create_index(
+        'ix_waitlist_waiting',
+        'waitlist',
+        ['branch_id', 'skipped_reason', 'channel', 'wished_day', 'latest_day'],
+        sqlite_where=waits,
+        postgresql_where=waits,
+    )
     _partial_index('uq_waitlist_live_loan', 'waitlist', 'loan_ref', "status IN ('waiting', 'offered')", unique=True)
     if postgresql:
         op.create_table_comment('waitlist', 'Who waits at a branch for a place on one of the days wished_day..latest_day')

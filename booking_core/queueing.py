@@ -1,0 +1,223 @@
+"""The waitlist's rules: who is first, what is promised, who is offered which place. Pure: no I/O, no clock.
+
+The order: a priority that staff gave (1, with its reason; else 0) goes first, then who joined first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from booking_core.decide import Rules, decide
+from booking_core.domain import Accepted, LoanState, QuotaState, Refused, SlotState, Wish
+from metrics.contract import Channel, Reason
+
+PRIORITIES: Final = (1, 0)
+"""Those there are, first served first: 1 is given by staff only, with a reason, e.g. hardship."""
+PROMISED_CHANCE: Final = 0.9
+"""The least chance at which a date is promised."""
+LEAST_HISTORY: Final = 28
+"""Days of history below which nothing is promised."""
+MOST_HISTORY: Final = 56
+"""Days of history that a promise looks back on."""
+OWN_REASONS: Final = frozenset({Reason.LOAN_NOT_ELIGIBLE, Reason.FUNDS_CAP_REACHED})
+"""What keeps one loan from a place that another may take: such an entry is skipped and holds nobody back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A waitlist entry as stored: a loan's wish for one place at a branch on one of its days."""
+
+    entry_ref: str
+    loan_ref: str
+    branch_id: str
+    region_id: str
+    wished_day: date
+    latest_day: date
+    channel: str
+    priority: int
+    status: str
+    """waiting | offered | booked | left | expired"""
+    joined_utc: datetime
+    actor: str
+    booking_ref: str | None = None
+    """The offer, then the booking that it became."""
+    closed_reason: str | None = None
+    skipped_reason: str | None = None
+    """Why it could not take what was free; None = first in its turn."""
+    promise: dict[str, Any] | None = None
+
+    @property
+    def service_day(self) -> date:
+        """The day that its wish counts for."""
+        return self.wished_day
+
+    @property
+    def turn(self) -> tuple[int, datetime, str]:
+        """Its place in the order of the queue."""
+        return -self.priority, self.joined_utc, self.entry_ref
+
+    def covers(self, day: date) -> bool:
+        """Whether the day suits."""
+        return self.wished_day <= day <= self.latest_day
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is told to who joins: a place by that day with that chance, or the chance by the last day."""
+
+    by: date | None
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What promotion does with an entry: offers it the slot, skips it, or closes it for good."""
+
+    entry: Entry
+    slot_id: str | None = None
+    skipped: Reason | None = None
+    closed: Reason | None = None
+
+
+def position(entry: Entry, queue: Sequence[Entry]) -> int:
+    """1 + how many wait at the branch before it for days that it could take too."""
+    return 1 + sum(
+        other.branch_id == entry.branch_id
+        and other.status == "waiting"
+        and other.turn < entry.turn
+        and other.wished_day <= entry.latest_day
+        and other.latest_day >= entry.wished_day
+        for other in queue
+    )
+
+
+def promise(freed: Sequence[int], place: int, today: date, latest: date) -> Promise | None:
+    """The earliest day by which the history would have freed `place` units with at least 90 % chance.
+
+    `freed` holds the units that the branch freed a day, oldest first; None where they are too few to tell.
+    The chance of h days is the share of all windows of h consecutive days, the end joined to the beginning,
+    whose sum reaches `place`: the empirical distribution of a sum over overlapping windows (Boylan & Babai
+    2016) with the circular blocks of Politis & Romano (1992), so that every day counts alike and a longer
+    wait never looks worse. A window is at most half as long as the history.
+    It assumes that the coming days free as the last ones did, that what is freed suits whoever is first, that
+    everyone ahead takes a place and none comes in ahead by priority. Today counts nothing.
+    """
+    if len(freed) < LEAST_HISTORY:
+        return None
+    chance = 0.0
+    round_trip = [*freed, *freed]
+    sums = [0] * len(freed)
+    for days in range(1, min((latest - today).days, len(freed) // 2) + 1):
+        sums = [total + round_trip[start + days - 1] for start, total in enumerate(sums)]
+        chance = sum(total >= place for total in sums) / len(sums)
+        if chance >= PROMISED_CHANCE:
+            return Promise(today + timedelta(days=days), chance)
+    return Promise(None, chance)
+
+
+def judge_join(entry: Entry, loan: LoanState, rules: Rules, business_now: datetime) -> Refused | None:
+    """Why the entry could never become a booking of this loan, or None."""
+    today, last_day = business_now.astimezone(rules.zone).date(), rules.last_day(business_now)
+    if _ineligible(entry, loan):
+        eligible_from = "–" if loan.eligible_from is None else str(loan.eligible_from)
+        context = {"loan": loan.loan_ref, "status": loan.status, "eligible_from": eligible_from}
+        return Refused(Reason.LOAN_NOT_ELIGIBLE, context=context)
+    if entry.latest_day < today or entry.wished_day > last_day:
+        days = {"start": str(entry.wished_day), "earliest": str(today), "last_day": str(last_day)}
+        return Refused(Reason.OUTSIDE_BOOKING_WINDOW, context=days)
+    if loan.live_booking_ref is not None:
+        return Refused(Reason.DUPLICATE_BOOKING, context={"booking": loan.live_booking_ref})
+    return None
+
+
+def ended(entry: Entry, loan: LoanState | None, today: date) -> Reason | None:
+    """Why a waiting entry can never be booked any more, or None."""
+    if loan is None or _ineligible(entry, loan):
+        return Reason.LOAN_NOT_ELIGIBLE
+    return Reason.OUTSIDE_BOOKING_WINDOW if entry.latest_day < today else None
+
+
+def choices(
+    queue: Sequence[Entry],
+    free: Sequence[SlotState],
+    loans: Mapping[str, LoanState],
+    limits: Mapping[tuple[date, str], Sequence[QuotaState]],
+    rules: Rules,
+    business_now: datetime,
+    at_most: int,
+) -> Iterator[Choice]:
+    """Who of the queue (in its order) gets which of the branch's free slots (in order of time), by `decide`.
+
+    Each gets the first slot that it may take, nearest to its wished day; at most so many are offered one. Who
+    has to wait as everybody has is left out. `limits` by day and channel. Slots and limits are moved on.
+    """
+    full: set[tuple[date, str]] = set()
+    for entry in queue:
+        if at_most == 0:
+            return
+        choice = _choice(entry, loans.get(entry.loan_ref), free, limits, full, rules, business_now)
+        if choice is not None:
+            at_most -= choice.slot_id is not None
+            yield choice
+
+
+def _choice(
+    entry: Entry,
+    loan: LoanState | None,
+    free: Sequence[SlotState],
+    limits: Mapping[tuple[date, str], Sequence[QuotaState]],
+    full: set[tuple[date, str]],
+    rules: Rules,
+    business_now: datetime,
+) -> Choice | None:
+    """What is to be done with the entry, None = it waits on; days that are full for its channel are noted."""
+    if closed := ended(entry, loan, business_now.astimezone(rules.zone).date()):
+        return Choice(entry, closed=closed)
+    skipped: Reason | None = None
+    refused_days: set[date] = set()
+    for slot in free:
+        day, levels = slot.service_day, limits[slot.service_day, entry.channel]
+        shut = day in refused_days or (day, entry.channel) in full
+        if shut or not slot.free_units or not entry.covers(day):
+            continue
+        wish = Wish(entry.loan_ref, slot.slot_id, Channel(entry.channel))
+        verdict = decide(wish, slot=slot, loan=loan, quotas=levels, rules=rules, business_now=business_now)
+        if isinstance(verdict, Accepted):
+            slot.offered_units += verdict.units
+            for level in levels:
+                level.used_units += level.key.measured(verdict.units, verdict.reserved_cny)
+            return Choice(entry, slot_id=slot.slot_id)
+        if verdict.reason in OWN_REASONS:
+            skipped = skipped or verdict.reason
+            refused_days.add(day)
+        elif verdict.violations:
+            full.add((day, entry.channel))
+    return Choice(entry, skipped=skipped) if skipped else None
+
+
+def followed(entry: Entry, was: str | None, becomes: str) -> tuple[str, str] | None:
+    """(status, kind of event) of the entry when a booking of its loan becomes something else; None: nothing.
+
+    Its own offer is taken, runs out or is cancelled; or the customer books by themselves while they wait.
+    What becomes of the booking afterwards never brings the entry back.
+    """
+    match entry.status, was, becomes:
+        case "waiting", None, "offered":
+            return "offered", "offered"
+        case "waiting", None, _:
+            return "booked", "booked"
+        case "offered", "offered", "held":
+            return "booked", "accepted"
+        case "offered", "offered", "cancelled":
+            return "left", "left"
+        case "offered", "offered", "expired":
+            return "expired", "expired"
+    return None
+
+
+def _ineligible(entry: Entry, loan: LoanState) -> bool:
+    begins = loan.eligible_from
+    return loan.status != "active" or (begins is not None and begins > entry.latest_day)
