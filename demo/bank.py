@@ -30,6 +30,7 @@ TOKENS: Final = {
     "planner": ("planner",),
     "operator": ("operator", "planner"),
     "channel": ("channel", "reader"),
+    "counter": ("operator",),
 }
 """Name → scopes of the tokens that the run issues once and keeps in var/run/tokens/ (mode 0600)."""
 

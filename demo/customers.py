@@ -3,7 +3,8 @@
 Started by the demo as `locust -f demo/customers.py --headless`. Customers come when the shape of the day
 says. Refused ones take the first remedy, try once more, or leave.
 Environment: SLOTCAST_DEMO_WISHES (file), SLOTCAST_DEMO_STARTS (epoch seconds of the moment that is
-quarter-hour SLOTCAST_DEMO_FROM of the day), SLOTCAST_DEMO_QUARTER_SECONDS, SLOTCAST_CHANNEL_TOKEN.
+quarter-hour SLOTCAST_DEMO_FROM of the day), SLOTCAST_DEMO_QUARTER_SECONDS, SLOTCAST_CHANNEL_TOKEN,
+SLOTCAST_COUNTER_TOKEN (an operator's: who books at the counter is served by staff).
 """
 
 from __future__ import annotations
@@ -68,14 +69,14 @@ class Customers(FastHttpUser):
     network_timeout = 30.0
 
     def on_start(self) -> None:
-        """Read the wishes once, speak as the bank's channel."""
+        """Read the wishes once, speak as the bank's channel, or at the counter as its staff."""
         if Customers.queue is None:
             Customers.queue = Queue()
         Customers.lanes += 1
-        self.headers = {
-            "Authorization": f"Bearer {os.environ['SLOTCAST_CHANNEL_TOKEN']}",
-            "Accept-Language": "en",
-        }
+        self.headers, self.staff = (
+            {"Authorization": f"Bearer {os.environ[f'SLOTCAST_{who}_TOKEN']}", "Accept-Language": "en"}
+            for who in ("CHANNEL", "COUNTER")
+        )
 
     def on_stop(self) -> None:
         """End the process once no lane is left."""
@@ -134,7 +135,8 @@ class Customers(FastHttpUser):
             body |= form | {"amount": str(wish.payoff_cny + Decimal(100000))}
         elif wish.form != "later":
             body |= form
-        headers = {**self.headers, "Idempotency-Key": uuid.uuid4().hex}
+        speaking = self.staff if wish.channel == "counter" else self.headers
+        headers = {**speaking, "Idempotency-Key": uuid.uuid4().hex}
         with self.client.post(
             "/v1/bookings", json=body, name="POST /v1/bookings", headers=headers, catch_response=True
         ) as answer:
@@ -151,7 +153,7 @@ class Customers(FastHttpUser):
                 f"/v1/bookings/{ref}/confirm",
                 json=form,
                 name="POST /v1/bookings/REF/confirm",
-                headers=self.headers,
+                headers=speaking,
             )
         return None
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ def play(
     places: Places,
     ports: Ports,
     core: CoreApi,
-    channel_token: str,
+    tokens: Mapping[str, str],
     stopping: threading.Event,
     noted: Callable[[int], None],
     told: Callable[[datetime], None],
@@ -62,7 +62,8 @@ def play(
         "SLOTCAST_DEMO_STARTS": str(starts),
         "SLOTCAST_DEMO_FROM": str(act.first_quarter),
         "SLOTCAST_DEMO_QUARTER_SECONDS": str(act.quarter_seconds),
-        "SLOTCAST_CHANNEL_TOKEN": channel_token,
+        "SLOTCAST_CHANNEL_TOKEN": tokens["channel"],
+        "SLOTCAST_COUNTER_TOKEN": tokens["counter"],
         "PYTHONPATH": str(places.root),
     }
     command = [

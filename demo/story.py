@@ -287,7 +287,7 @@ class Story:
                 self.teller.say(f"    {hour.astimezone(settings.tzinfo()):%H:%M}  {line}")
 
         play(
-            act, places=self.places, ports=self.ports, core=self.core, channel_token=self.tokens["channel"],
+            act, places=self.places, ports=self.ports, core=self.core, tokens=self.tokens,
             stopping=self.stopping, noted=self.fleet.note_session, told=told,
         )  # fmt: skip
         until = bank_settings(self.engine).business_now(datetime.now(UTC))
