@@ -23,7 +23,7 @@ from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
-from booking_core.invariants import alone, broken_rows
+from booking_core.invariants import alone, broken_rows, current_month, snapshot
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
 from metrics import contract
@@ -77,9 +77,7 @@ class DatabaseCollector(Collector):
 
     def _read(self) -> list[Metric]:
         now = self._wall()
-        with self._engine.connect() as connection:
-            if connection.dialect.name == "postgresql":  # one snapshot, or a booking between two reads shows
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
+        with snapshot(self._engine) as connection:
             bank = load_settings(connection)
             today = bank.local_day(bank.business_now(now))
             families = [
@@ -91,15 +89,15 @@ class DatabaseCollector(Collector):
                 *plan_families(connection),
             ]
             if time.monotonic() >= self._broken_good_until:
-                self._recount(connection, today, now)
+                self._recount(connection, now)
         return families if self._broken is None else [*families, invariant_family(self._broken)]
 
-    def _recount(self, connection: Connection, today: date, now: datetime) -> None:
+    def _recount(self, connection: Connection, now: datetime) -> None:
         """Judge the invariants anew and log what broke since; left to the process that is at it already."""
         with alone(connection) as ours:
             if not ours:
                 return
-            broken = broken_rows(connection, period_start(PeriodKind.MONTH, today), now)
+            broken = broken_rows(connection, current_month(connection, now), now)
         for name, rows in broken.items():
             if rows and rows != (self._broken or {}).get(name):
                 log.error("invariant %s broken by %d rows: %s", name, len(rows), "; ".join(rows[:TOLD_ROWS]))

@@ -1,12 +1,13 @@
 """What must always hold, recounted from the bookings themselves: for each invariant the rows that break it.
 
-Cheap at millions of bookings: only what lies from a first day on, added up in SQL. Call it within one
-snapshot (docs/locking.md), or a booking between two reads looks like drift.
+Cheap at millions of bookings: only what lies from a first day on, added up in SQL. `python -m
+booking_core.invariants` prints every broken row of the current month on, and ends with 1 where there is one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    Engine,
     Row,
     Select,
     String,
@@ -31,7 +33,10 @@ from sqlalchemy import (
 )
 
 from booking_core import tables as t
+from booking_core.clock import utc_now
+from booking_core.database import make_engine
 from booking_core.domain import period_start
+from booking_core.settings import load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
 from booking_core.store.slots import LIVE
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
@@ -60,6 +65,20 @@ def alone(connection: Connection) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection that sees one state: a booking between two reads would look like drift."""
+    options = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
+    with engine.execution_options(**options).connect() as connection:
+        yield connection
+
+
+def current_month(connection: Connection, now: datetime) -> date:
+    """The bank-local day from which on the bank recounts."""
+    bank = load_settings(connection)
+    return period_start(PeriodKind.MONTH, bank.local_day(bank.business_now(now)))
 
 
 def broken_rows(connection: Connection, since: date, now: datetime) -> dict[str, list[str]]:
@@ -200,3 +219,17 @@ def _status_in(statuses: tuple[str, ...]) -> ColumnElement[bool]:
     """The condition with its values as literals, so that SQLite sees that a partial index fits."""
     values: BindParameter[Any] = bindparam("statuses", statuses, expanding=True, literal_execute=True)
     return t.bookings.c.status.in_(values)
+
+
+def main() -> None:
+    """Print the broken rows of the configured database."""
+    now = utc_now()
+    with snapshot(make_engine(read_only=True)) as connection:
+        broken = broken_rows(connection, current_month(connection, now), now)
+    lines = [f"{name}: {row}" for name, rows in broken.items() for row in rows]
+    print("\n".join(lines) or "every invariant holds")
+    sys.exit(1 if lines else 0)
+
+
+if __name__ == "__main__":
+    main()

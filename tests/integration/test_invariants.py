@@ -14,7 +14,7 @@ from sqlalchemy import insert, text, update
 from booking_core import tables as t
 from booking_core.collector import DatabaseCollector
 from booking_core.database import write_transaction
-from booking_core.invariants import alone, broken_rows
+from booking_core.invariants import alone, broken_rows, main
 from metrics import contract
 from metrics.logs import hashed
 from tests.support.bank import Bank
@@ -280,3 +280,19 @@ def test_a_recount_of_a_hundred_thousand_bookings_takes_a_second_or_two(sqlite_b
     started = time.perf_counter()
     assert broken(sqlite_bank) == {}
     assert time.perf_counter() - started < 5, "measured: 0.4 s"
+
+
+def test_the_command_prints_every_broken_row(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m booking_core.invariants` ends with 1 and the rows, or with 0 and says that all is well."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", bank.url)
+    slot = bank.add_slot()
+    for used, code, says in (
+        (0, 0, "every invariant holds\n"),
+        (1, 1, f"slot_used_is_recount: slot {slot}: used 1, its bookings say 0\n"),
+    ):
+        moved(bank, slot, used_units=used)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert (ended.value.code, capsys.readouterr().out) == (code, says)

@@ -8,13 +8,12 @@ from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast  # noqa: F401 – its tables are on the same metadata
-from booking_core.invariants import broken_rows
+from booking_core.invariants import broken_rows, snapshot
 
 
 def drift(engine: Engine) -> list[str]:
     """One line for each row that breaks an invariant, whatever its day; holds may be past their time."""
-    one_snapshot = {"isolation_level": "REPEATABLE READ"} if engine.dialect.name == "postgresql" else {}
-    with engine.execution_options(**one_snapshot).connect() as connection:
+    with snapshot(engine) as connection:
         broken = broken_rows(connection, date(2000, 1, 1), datetime(2000, 1, 1, tzinfo=UTC))
     return [line for lines in broken.values() for line in lines]
 
