@@ -23,6 +23,7 @@ from booking_core.store import attempts, bookings, quotas, slots, waitlist
 from booking_core.store.attempts import Episode
 from booking_core.store.bookings import KnownKey
 from booking_core.store.quotas import COUNTED_STATUSES, Levels
+from booking_core.store.rows import together
 from booking_core.store.waitlist import Waiting
 from metrics.contract import OfferOutcome, Outcome, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
@@ -223,13 +224,17 @@ class Batch:
 
     def write(self, connection: Connection) -> None:
         """Write what changed; locked rows first, then new ones in the order of their unique keys."""
+        waitlist.write_entries(connection, list(self._entries.values()), self._entry_events)
+        with together(connection):
+            self._write_bookings(connection)
+
+    def _write_bookings(self, connection: Connection) -> None:
         slots.set_slot_units(connection, [self.slots[slot_id] for slot_id in self._slots])
         quotas.set_used(connection, self._counters.values())
         bookings.change_bookings(connection, [self.bookings[ref] for ref in self._changed - self._new])
         bookings.add_bookings(connection, [self.bookings[ref] for ref in self._new])
         bookings.add_events(connection, self._events)
         bookings.keep_keys(connection, self._keys)
-        waitlist.write_entries(connection, list(self._entries.values()), self._entry_events)
         attempts.write_episodes(connection, self._episodes.values())
         attempts.add_attempts(connection, self._attempts)
 

@@ -8,13 +8,13 @@ from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
 from booking_core.queueing import Entry
 from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, change_rows, one_of, rows_of
+from booking_core.store.rows import Among, add_rows, by_keys, change_rows, one_of, rows_of
 from metrics.contract import Reason
 
 
@@ -71,16 +71,15 @@ def add_attempts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None
 
 def lock_open_episodes(connection: Connection, loan_refs: Collection[str]) -> dict[str, Episode]:
     """The open episode of each loan that has one, locked in the order of the loans."""
-    if not loan_refs:
-        return {}
-    e = t.wish_episodes
-    statement = (
-        select(e)
-        .where(among(connection, e.c.loan_ref, loan_refs), one_of(e.c.outcome, ["open"]))
-        .order_by(e.c.loan_ref)
-    )
-    rows = connection.execute(locking.lock_clause(statement))
+    rows = _open_episodes(connection, lock=True, loans=loan_refs)
     return {row.loan_ref: Episode(**row._mapping) for row in rows}  # noqa: SLF001
+
+
+@by_keys
+def _open_episodes(among: Among) -> Select[Any]:
+    e = t.wish_episodes
+    mine = (among(e.c.loan_ref, "loans"), one_of(e.c.outcome, ["open"]))
+    return select(e).where(*mine).order_by(e.c.loan_ref)
 
 
 def write_episodes(connection: Connection, episodes: Collection[Episode]) -> None:

@@ -8,12 +8,11 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, Select, delete, select
 
 from booking_core import tables as t
 from booking_core.domain import Booking
-from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, change_rows, one_of, rows_of
+from booking_core.store.rows import Among, add_rows, by_keys, change_rows, one_of, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +26,24 @@ class KnownKey:
     created_utc: datetime
 
 
+@by_keys
+def _bookings(among: Among) -> Select[Any]:
+    b = t.bookings
+    return select(b).where(among(b.c.booking_ref, "refs")).order_by(b.c.booking_ref)
+
+
+@by_keys
+def _keys(among: Among) -> Select[Any]:
+    k = t.idempotency_keys.c
+    told = (k.token_id, k.key, k.fingerprint, k.body, k.created_utc)
+    return select(*told).where(among(k.token_id, "tokens"), among(k.key, "keys"))
+
+
 def read_bookings(
     connection: Connection, booking_refs: Collection[str], *, lock: bool = False
 ) -> dict[str, Booking]:
     """The bookings by reference; locked, in the order of their references, only after their slots."""
-    if not booking_refs:
-        return {}
-    b = t.bookings
-    statement = select(b).where(among(connection, b.c.booking_ref, booking_refs)).order_by(b.c.booking_ref)
-    rows = connection.execute(locking.lock_clause(statement) if lock else statement)
+    rows = _bookings(connection, lock=lock, refs=booking_refs)
     return {row.booking_ref: Booking(**row._mapping) for row in rows}  # noqa: SLF001
 
 
@@ -74,14 +82,8 @@ def due_bookings(connection: Connection, now: datetime, limit: int = 200) -> Seq
 
 def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], KnownKey]:
     """What the (token, key) pairs were used for; new ones are absent."""
-    if not keys:
-        return {}
-    k = t.idempotency_keys.c
-    tokens = among(connection, k.token_id, {token for token, _ in keys})
-    statement = select(k.token_id, k.key, k.fingerprint, k.body, k.created_utc).where(
-        tokens, among(connection, k.key, [key for _, key in keys])
-    )
-    return {(row.token_id, row.key): KnownKey(*row) for row in connection.execute(statement)}
+    rows = _keys(connection, tokens={token for token, _ in keys}, keys=[key for _, key in keys])
+    return {(row.token_id, row.key): KnownKey(*row) for row in rows}
 
 
 def keep_keys(connection: Connection, new: Sequence[KnownKey]) -> None:

@@ -13,13 +13,12 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, text
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select, text
 
 from booking_core import tables as t
 from booking_core.decide import SCOPE_ORDER
 from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
-from booking_core.store import locking
-from booking_core.store.rows import among, change_rows, put_rows
+from booking_core.store.rows import Among, by_keys, change_rows, put_rows
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 COUNTED_STATUSES: Final = ("offered", "held", "confirmed", "checked_in", "completed", "no_show")
@@ -290,22 +289,25 @@ def counted_rows(
 
 def _counters(connection: Connection, period_ids: Sequence[str], *, lock: bool) -> dict[str, UsedPeriod]:
     """The counters that exist, by period id; locked in the order of these."""
-    if not period_ids:
-        return {}
+    return {row[0]: UsedPeriod(*row[1:]) for row in _periods(connection, lock=lock, ids=period_ids)}
+
+
+@by_keys
+def _periods(among: Among) -> Select[Any]:
     p = t.quota_periods.c
-    statement = select(p.period_id, p.used_units, p.limit_units, p.extra_units).where(
-        among(connection, p.period_id, period_ids)
-    )
-    if lock:
-        statement = locking.lock_clause(statement.order_by(p.period_id))
-    return {row[0]: UsedPeriod(*row[1:]) for row in connection.execute(statement)}
+    told = (p.period_id, p.used_units, p.limit_units, p.extra_units)
+    return select(*told).where(among(p.period_id, "ids")).order_by(p.period_id)
 
 
 def _standing(connection: Connection, quota_ids: Collection[str]) -> dict[str, int]:
     """The standing limits that exist, by quota id."""
+    return {row[0]: row[1] for row in _quotas(connection, ids=quota_ids)}
+
+
+@by_keys
+def _quotas(among: Among) -> Select[Any]:
     q = t.quotas.c
-    statement = select(q.quota_id, q.limit_units).where(among(connection, q.quota_id, quota_ids))
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    return select(q.quota_id, q.limit_units).where(among(q.quota_id, "ids"))
 
 
 def _limits(

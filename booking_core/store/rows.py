@@ -7,16 +7,20 @@ SQLite takes the rows one by one, inside its own process.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    Row,
+    Select,
     String,
     Table,
     any_,
@@ -29,20 +33,56 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+
+from booking_core.store import locking
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Among = Callable[[sa.Column[Any], str], ColumnElement[bool]]
+
+
+class ByKeys(Protocol):
+    """A query by lists of keys; nothing is asked where all lists are empty."""
+
+    def __call__(
+        self, connection: Connection, *, lock: bool = False, **keys: Collection[str]
+    ) -> Iterable[Row[*tuple[Any, ...]]]:
+        """The rows; locked in the order of the query until the transaction ends."""
+
 
 POSTGRESQL: Final = "postgresql"
 _DIALECT: Any = postgresql.dialect  # has no types
 
 
+def by_keys(build: Callable[[Among], Select[Any]]) -> ByKeys:
+    """A query by lists of keys, built once: `run(connection, lock=…, ids=[…])` gives its rows.
+
+    `build` takes the condition "column is one of the keys named …". Building such a statement anew costs
+    more than running it.
+    """
+    built: dict[Any, Select[Any]] = {}
+
+    def run(
+        connection: Connection, *, lock: bool = False, **keys: Collection[str]
+    ) -> Iterable[Row[*tuple[Any, ...]]]:
+        if not any(keys.values()):
+            return ()
+        dialect = connection.dialect.name
+        which = (dialect, lock and locking.lock_clause)
+        if which not in built:
+            statement = build(partial(_among, dialect))
+            built[which] = locking.lock_clause(statement) if lock else statement
+        return connection.execute(built[which], {n: _listed(dialect, some) for n, some in keys.items()})
+
+    return run
+
+
 def among(connection: Connection, column: sa.Column[Any], values: Collection[str]) -> ColumnElement[bool]:
     """The condition that the text column has one of the values; its SQL does not depend on their number."""
-    if connection.dialect.name == POSTGRESQL:
-        return column == any_(cast(bindparam(None, _array(values)), ARRAY(sa.Text)))
-    each = func.json_each(bindparam(None, list(values), type_=JSON)).table_valued("value")
-    return column.in_(select(each.c.value))
+    dialect = connection.dialect.name
+    return _among(dialect, column, None, _listed(dialect, values))
 
 
 def one_of(column: sa.Column[Any], names: Collection[str]) -> ColumnElement[bool]:
@@ -58,13 +98,28 @@ def rows_of(instances: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
     return [{f.name: getattr(instance, f.name) for f in fields(instance)} for instance in instances]
 
 
+@contextmanager
+def together(connection: Connection) -> Iterator[None]:
+    """What `add_rows` and `change_rows` do inside goes to PostgreSQL at once, faults come at the end."""
+    if connection.dialect.name != POSTGRESQL:
+        yield
+        return
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 – the driver that make_engine names
+    try:
+        with driver.pipeline():
+            yield
+    except psycopg.Error as fault:
+        raise DBAPIError.instance("a batch's writes", None, fault, psycopg.Error) from fault
+
+
 def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert the rows, all of which name the same columns."""
     if not rows:
         return
     if connection.dialect.name == POSTGRESQL:
         names = tuple(rows[0])
-        connection.exec_driver_sql(_insert_sql(table, names), _arrays(table, names, rows))
+        _send(connection, _insert_sql(table, names), _arrays(table, names, rows))
     else:
         connection.execute(insert(table), rows)
 
@@ -75,7 +130,7 @@ def change_rows(connection: Connection, table: Table, key: str, rows: Sequence[M
         return
     names = tuple(rows[0])
     if connection.dialect.name == POSTGRESQL:
-        connection.exec_driver_sql(_update_sql(table, key, names), _arrays(table, names, rows))
+        _send(connection, _update_sql(table, key, names), _arrays(table, names, rows))
         return
     values: dict[str, Any] = {name: bindparam(f"_{name}") for name in names if name != key}
     statement = sa.update(table).where(table.c[key] == bindparam(f"_{key}")).values(values)
@@ -97,6 +152,24 @@ def put_rows(
     else:
         statement = statement.on_conflict_do_nothing(index_elements=keys)
     connection.execute(statement, list(rows))
+
+
+def _send(connection: Connection, sql: str, parameters: dict[str, str]) -> None:
+    """Run the statement past SQLAlchemy, which cannot look at the results of a pipeline."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(sql, parameters)
+
+
+def _among(dialect: str, column: sa.Column[Any], name: str | None, value: Any = None) -> ColumnElement[bool]:
+    if dialect == POSTGRESQL:
+        return column == any_(cast(bindparam(name, value, type_=sa.Text), ARRAY(sa.Text)))
+    each = func.json_each(bindparam(name, value, type_=sa.Text)).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+def _listed(dialect: str, values: Collection[str]) -> str:
+    """The keys as one value: an array on PostgreSQL, JSON on SQLite."""
+    return _array(values) if dialect == POSTGRESQL else json.dumps(list(values))
 
 
 def _arrays(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -125,7 +198,7 @@ def _quoted(value: str) -> str:
 @cache
 def _insert_sql(table: Table, names: tuple[str, ...]) -> str:
     told, rows = ", ".join(_told(table, name) for name in names), _unnested(table, names)
-    return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {told} FROM {rows}"  # noqa: S608 – our names
+    return f"INSERT INTO {table.name} ({_names(names)}) SELECT {told} FROM {rows}"  # noqa: S608 – our names
 
 
 @cache
@@ -135,7 +208,7 @@ def _update_sql(table: Table, key: str, names: tuple[str, ...]) -> str:
     return f'UPDATE {table.name} SET {values} FROM {rows} WHERE {own} = r."{key}"'  # noqa: S608 – our names
 
 
-def _listed(names: Sequence[str]) -> str:
+def _names(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
@@ -153,4 +226,4 @@ def _unnested(table: Table, names: Sequence[str]) -> str:
         return kind.compile(dialect=_DIALECT()).split("(")[0]
 
     arrays = ", ".join(f"%({name})s::{type_of(name)}[]" for name in names)
-    return f"unnest({arrays}) AS r({_listed(names)})"
+    return f"unnest({arrays}) AS r({_names(names)})"

@@ -6,15 +6,30 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from booking_core import tables as t
 from booking_core.domain import LoanState, SlotState
-from booking_core.store import locking
-from booking_core.store.rows import among, change_rows, one_of
+from booking_core.store.rows import Among, by_keys, change_rows, one_of
 
 LIVE = ("offered", "held", "confirmed", "checked_in")
 """A booking in one of these keeps its loan from another."""
+
+
+@by_keys
+def _slots(among: Among) -> Select[Any]:
+    return select(t.slots).where(among(t.slots.c.slot_id, "ids")).order_by(t.slots.c.slot_id)
+
+
+@by_keys
+def _loans(among: Among) -> Select[Any]:
+    return select(t.loans).where(among(t.loans.c.loan_ref, "refs"))
+
+
+@by_keys
+def _live_bookings(among: Among) -> Select[Any]:
+    b = t.bookings.c
+    return select(b.loan_ref, b.booking_ref).where(among(b.loan_ref, "loans"), one_of(b.status, LIVE))
 
 
 def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
@@ -25,11 +40,7 @@ def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
 
 def lock_slots(connection: Connection, slot_ids: Collection[str]) -> dict[str, SlotState]:
     """The slots by id, locked in the order of their ids: the first locks of all that takes or frees units."""
-    if not slot_ids:
-        return {}
-    s = t.slots.c
-    statement = select(t.slots).where(among(connection, s.slot_id, slot_ids)).order_by(s.slot_id)
-    return {row.slot_id: _slot(row) for row in connection.execute(locking.lock_clause(statement))}
+    return {row.slot_id: _slot(row) for row in _slots(connection, lock=True, ids=slot_ids)}
 
 
 def branch_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
@@ -87,15 +98,10 @@ def read_loans(connection: Connection, loan_refs: Collection[str]) -> dict[str, 
     """The loans by reference, each with its live booking, if it has one."""
     if not loan_refs:
         return {}
-    b, loans = t.bookings.c, t.loans
-    live = select(b.loan_ref, b.booking_ref).where(
-        among(connection, b.loan_ref, loan_refs), one_of(b.status, LIVE)
-    )
-    refs = {row.loan_ref: row.booking_ref for row in connection.execute(live)}
-    rows = connection.execute(select(loans).where(among(connection, loans.c.loan_ref, loan_refs)))
+    live = {row.loan_ref: row.booking_ref for row in _live_bookings(connection, loans=loan_refs)}
     return {
-        row.loan_ref: LoanState(**row._mapping, live_booking_ref=refs.get(row.loan_ref))  # noqa: SLF001
-        for row in rows
+        row.loan_ref: LoanState(**row._mapping, live_booking_ref=live.get(row.loan_ref))  # noqa: SLF001
+        for row in _loans(connection, refs=loan_refs)
     }
 
 
