@@ -1,32 +1,59 @@
 """What a refused customer can do next: ranked actions, each of which could be sent as it stands.
 
-Looked up after the refusal, outside its locks, with bounded queries; every slot offered was judged
-free by the same `decide` a moment ago.
+Looked up after the refusal, outside its locks. Each slot offered was judged free by the same `decide`, and is
+likely to be free still when the customer comes (booking_core.choosing); else the waitlist comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
-from booking_core.decide import Rules, decide_slot, judge_loan
-from booking_core.domain import Accepted, LoanState, Refused, SlotState, Wish
-from booking_core.store import quotas, slots
-from metrics.contract import Cause, Reason
+from booking_core.choosing import SAFE, Place, Tally
+from booking_core.decide import Rules, decide_slot, judge_loan, reserved_cny
+from booking_core.domain import Accepted, LoanState, Refused, SlotState, Wish, period_start
+from booking_core.service.availability import Availability
+from booking_core.store.availability import BranchDays, NextLimits, Roomiest, View
+from booking_core.store.quotas import key_of
+from metrics.contract import Cause, Channel, PeriodKind, Reason, ScopeKind
+
+T = TypeVar("T")
 
 Remedy: TypeAlias = dict[str, Any]
+Question: TypeAlias = BranchDays | Roomiest | NextLimits
+Search: TypeAlias = Generator[Question, Any, T]
+"""Asks what it needs to know, is sent the answers, and returns what it found: no I/O of its own."""
 
-SAME_DAY, OTHER_DAYS, OTHER_BRANCHES = 3, 3, 2
+SAME_DAY, OTHER_DAYS, OTHER_BRANCHES = 2, 2, 2
 """How many slots are offered of each kind."""
-BEFORE: Final = timedelta(days=7)
-AFTER: Final = timedelta(days=28)
-"""Other days are looked for this far around the wished one."""
-CANDIDATES: Final = 24
-"""Slots that are judged for each kind of remedy."""
+UNSAFE: Final = 2
+"""How many are offered after the waitlist where none is likely to be free for long."""
+OTHER: Final = tuple(sorted((n for n in range(-7, 29) if n), key=lambda n: (abs(n), -n)))
+"""Other days are looked for this far around the wished one, the nearest first …"""
+WEEKS: Final = 3
+"""… within so many weeks that have room as far as the refusal tells."""
+OTHER_BRANCH_DAYS: Final = (0, 1, -1)
+"""Days from the wished one on which other branches are looked at, until one has room."""
+BRANCHES_TRIED: Final = 8
+JUDGED: Final = 24
+"""Slots that are judged at most for one refusal."""
+UNSAFE_CHANCE: Final = 0.25
+UNSAFE_TRIED: Final = 4
+LATER_CHOICES: Final = 0.1
+"""How often a later remedy is expected to be followed, where the first counts one."""
+WHOLE: Final = "full"
+"""The option of paying the loan off: no smaller amount goes with it."""
+
+EVERYWHERE: Final = frozenset(ScopeKind)
+BEYOND_BRANCH: Final = frozenset({ScopeKind.REGION, ScopeKind.BANK})
+BANK_WIDE: Final = frozenset({ScopeKind.BANK})
+"""Scopes whose full limits rule out: the branch's other days, other branches, other regions."""
 
 ANOTHER_SLOT_HELPS: Final = frozenset(
     {
@@ -40,16 +67,6 @@ ANOTHER_SLOT_HELPS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A slot with what `decide` says of it now."""
-
-    slot: SlotState
-    verdict: Accepted | Refused
-    free_units: int
-    """Units free at the narrowest of its limits, whatever the verdict says about time or loan."""
-
-
-@dataclass(frozen=True, slots=True)
 class Situation:
     """What a wish is judged against, besides quotas: read without locks."""
 
@@ -60,6 +77,8 @@ class Situation:
     holder: str | None = None
     """The customer whose token asks; None = a token that acts for any."""
     region_claim: str | None = None
+    channels: frozenset[Channel] = frozenset(Channel) - {Channel.COUNTER}
+    """Those that the caller may book through."""
 
     @property
     def own_loan(self) -> LoanState | None:
@@ -70,26 +89,29 @@ class Situation:
 def remedies_for(
     connection: Connection, refused: Refused, wish: Wish, situation: Situation
 ) -> tuple[Remedy, ...]:
-    """The actions for this refusal, best first; empty where none would work."""
-    match refused.reason:
-        case Reason.DUPLICATE_BOOKING:
-            booking = f"/v1/bookings/{refused.context['booking']}"
-            return (
-                {"action": "view_booking", "method": "GET", "href": booking},
-                {"action": "cancel_booking", "method": "DELETE", "href": booking},
-            )
-        case Reason.LOAN_NOT_FOUND:
-            return ({"action": "change_field", "pointer": "/loan"},)
-        case Reason.IDEMPOTENCY_CONFLICT:
-            return ({"action": "change_field", "pointer": "header:Idempotency-Key"},)
-    wants_slot = (
-        refused.reason.cause is Cause.CAPACITY
-        or refused.reason in ANOTHER_SLOT_HELPS
-        or any(error.pointer == "/slot" for error in refused.errors)
-    )
-    free = _free_slots(connection, wish, situation) if wants_slot and situation.own_loan else []
-    zone = situation.rules.zone
-    return (*(_take_slot(wish, slot, zone) for slot in free), *change_fields(refused))
+    """The actions for this refusal, best first, by what stands committed; empty where none would work."""
+    alone = search(refused, wish, situation, Tally(lambda: 0.0), Random(0))  # noqa: S311 – no secret
+    return run(alone, lambda question: question.read(connection))
+
+
+def advise(
+    availability: Availability, refused: Refused, wish: Wish, situation: Situation
+) -> tuple[Refused, tuple[Remedy, ...]]:
+    """The refusal with its next limits, and its actions, by what all who ask now share. Blocks."""
+    return run(_advice(availability, refused, wish, situation), availability.look)
+
+
+async def advise_async(
+    availability: Availability, refused: Refused, wish: Wish, situation: Situation
+) -> tuple[Refused, tuple[Remedy, ...]]:
+    """The same for the event loop."""
+    advice, answer = _advice(availability, refused, wish, situation), None
+    while True:
+        try:
+            question = advice.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        answer = await availability.look_async(question)
 
 
 def change_fields(refused: Refused) -> tuple[Remedy, ...]:
@@ -97,66 +119,287 @@ def change_fields(refused: Refused) -> tuple[Remedy, ...]:
     return tuple({"action": "change_field", "pointer": error.pointer} for error in refused.errors)
 
 
-def judged(
-    connection: Connection, wish: Wish, candidates: Sequence[SlotState], situation: Situation
-) -> Iterator[Judged]:
-    """Each candidate as committed, judged without locks; without a loan the slot alone is judged."""
-    limits = quotas.read_levels(connection, candidates, wish.channel)
-    rules, now = situation.rules, situation.business_now
-    for slot in candidates:
-        asked, levels, loan = replace(wish, slot_id=slot.slot_id), limits[slot.slot_id], situation.loan
-        verdict = (loan and judge_loan(asked, loan, slot, situation.holder)) or decide_slot(
-            asked, slot=slot, loan=loan, quotas=levels, rules=rules, business_now=now
-        )
-        yield Judged(slot, verdict, min([slot.free_units, *(q.free_units for q in levels)]))
-
-
-def _free_slots(connection: Connection, wish: Wish, situation: Situation) -> list[SlotState]:
-    """Free slots: same day and branch first, then other days of the branch, then other branches that day."""
-    slot, loan = situation.slot, situation.loan
-    today = situation.business_now.astimezone(situation.rules.zone).date()
-    branch = slot.branch_id if slot else loan.branch_id if loan else ""
-    region = slots.region_of(connection, branch)
-    if situation.region_claim not in {None, region}:
-        return []
-    first = max(today, (loan and loan.eligible_from) or today)
-    day = max(slot.service_day if slot else today, first)
-    day = min(day, today + timedelta(days=situation.rules.booking_window_days))
-    start = slot.start_utc if slot else situation.business_now
-
-    def free(candidates: Iterable[SlotState], wanted: int) -> list[SlotState]:
-        known = judged(connection, wish, list(candidates)[:CANDIDATES], situation)
-        return [j.slot for j in known if isinstance(j.verdict, Accepted)][:wanted]
-
-    same = slots.branch_slots(connection, branch, day, day)
-    same.sort(key=lambda s: abs(s.start_utc - start))
-    near = slots.first_free_slots(
-        connection, branch_id=branch, first=max(first, day - BEFORE), last=day + AFTER
+def judged(view: View, slot: SlotState, wish: Wish, situation: Situation) -> Accepted | Refused:
+    """What `decide` says of a slot of the view; without a loan the slot alone is judged."""
+    at, loan = (slot.branch_id, slot.service_day), situation.loan
+    refused = loan and judge_loan(wish, loan, slot, situation.holder)
+    return refused or decide_slot(
+        wish,
+        slot=slot,
+        loan=loan,
+        quotas=view.limits[at],
+        rules=situation.rules,
+        business_now=situation.business_now,
+        waiting=view.waiting[at],
     )
-    near.sort(key=lambda s: abs(s.service_day - day))
-    around = slots.first_free_slots(connection, region_id=region, first=day, last=day, limit=CANDIDATES)
-    return [
-        *free((s for s in same if s.free_units), SAME_DAY),
-        *free((s for s in near if s.service_day != day), OTHER_DAYS),
-        *free((s for s in around if s.branch_id != branch), OTHER_BRANCHES),
-    ]
 
 
-def _take_slot(wish: Wish, slot: SlotState, zone: Any) -> Remedy:
-    told = {
-        "loan": wish.loan_ref,
-        "slot": slot.slot_id,
-        "channel": wish.channel,
-        "amount": None if wish.amount_cny is None else str(wish.amount_cny),
-        "option": wish.option,
-        "contact": wish.contact,
-    }
-    return {
-        "action": "take_slot",
-        "slot": slot.slot_id,
-        "branch": slot.branch_id,
-        "start": slot.start_utc.astimezone(zone).isoformat(),
-        "method": "POST",
-        "href": "/v1/bookings",
-        "body": {name: value for name, value in told.items() if value is not None},
-    }
+def search(
+    refused: Refused, wish: Wish, situation: Situation, tally: Tally, rng: Random
+) -> Search[tuple[Remedy, ...]]:
+    """The search for the actions, best first; slots among them are tallied as recommended."""
+    tally.note_refusal()
+    for v in refused.violations:  # judged under locks: newer than any look
+        tally.learn(f"{v.quota_id}:{v.period_start}", max(0, v.limit_units - v.used_units))
+    return _Hunt(refused, wish, situation, tally, rng).remedies()
+
+
+def run(search: Search[T], look: Callable[[Question], Any]) -> T:
+    """What the search found, its questions answered by `look`."""
+    answer = None
+    while True:
+        try:
+            question = search.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        answer = look(question)
+
+
+def _advice(
+    availability: Availability, refused: Refused, wish: Wish, situation: Situation
+) -> Search[tuple[Refused, tuple[Remedy, ...]]]:
+    if any(v.next_period_starts for v in refused.violations):
+        limits = yield NextLimits.of(refused)
+        told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
+        refused = replace(refused, violations=tuple(told))
+    remedies = yield from search(refused, wish, situation, availability.tally, availability.rng)
+    for remedy in remedies:
+        if "slot" in remedy:
+            availability.note_shown([remedy["slot"]], remedy["body"]["channel"])
+    return refused, remedies
+
+
+class _Hunt:
+    """The search for what one refused customer can do."""
+
+    def __init__(self, refused: Refused, wish: Wish, situation: Situation, tally: Tally, rng: Random) -> None:
+        self._refused, self._wish, self._situation = refused, wish, situation
+        self._tally, self._rng = tally, rng
+        self._odds = tally.odds()
+        self._cny = reserved_cny(wish, situation.loan)
+        self._left = JUDGED
+        self._tried: list[tuple[View, Place]] = []
+        self._free: list[tuple[SlotState, Place]] = []
+        """Found so far, likely to be free still when the customer comes."""
+        self._full = [
+            (v.scope_kind, PeriodKind(v.period_kind), v.period_start)
+            for v in refused.violations
+            if key_of(v.quota_id)
+        ]
+        slot, loan, rules = situation.slot, situation.loan, situation.rules
+        now = situation.business_now
+        today, self._last = now.astimezone(rules.zone).date(), rules.last_day(now)
+        self._first = max(today, (loan and loan.eligible_from) or today)
+        self._day = min(max(slot.service_day if slot else today, self._first), self._last)
+        self._near = slot.start_utc if slot else now
+        self._earliest = now + timedelta(minutes=rules.min_notice_minutes)
+        self._branch = slot.branch_id if slot else loan.branch_id if loan else ""
+
+    def remedies(self) -> Search[tuple[Remedy, ...]]:
+        """The actions, best first."""
+        refused, capacity = self._refused, self._refused.reason.cause is Cause.CAPACITY
+        match refused.reason:
+            case Reason.DUPLICATE_BOOKING:
+                booking = f"/v1/bookings/{refused.context['booking']}"
+                return (
+                    {"action": "view_booking", "method": "GET", "href": booking},
+                    {"action": "cancel_booking", "method": "DELETE", "href": booking},
+                )
+            case Reason.LOAN_NOT_FOUND:
+                return ({"action": "change_field", "pointer": "/loan"},)
+            case Reason.IDEMPOTENCY_CONFLICT:
+                return ({"action": "change_field", "pointer": "header:Idempotency-Key"},)
+        wants_slot = (
+            capacity
+            or refused.reason in ANOTHER_SLOT_HELPS
+            or any(error.pointer == "/slot" for error in refused.errors)
+        )
+        if not wants_slot or not self._situation.own_loan:
+            return change_fields(refused)
+        safe = yield from self._safe()
+        waitlist = [self._join_waitlist(self._situation.slot)] if capacity and self._situation.slot else []
+        if waitlist and not safe:
+            waitlist += [self._take_slot(slot) for slot in self._unsafe()]
+        return (*safe, *waitlist, *change_fields(refused))
+
+    def _safe(self) -> Search[list[Remedy]]:
+        """What is likely to work, nearest to the wish first; counted as recommended."""
+        slot, region = self._situation.slot, ""
+        week = yield self._week(self._day, self._wish.channel)
+        region = slot.region_id if slot else week.region_id
+        if self._situation.region_claim not in {None, region}:
+            return []
+        if self._open(self._day, EVERYWHERE):
+            self._take(week, (self._branch, self._day), SAME_DAY)
+        near = [self._take_slot(slot) for slot, _ in self._free]
+        instead = [*(yield from self._other_channel()), *self._smaller_amount(week)]
+        yield from self._other_days(week)
+        yield from self._other_branches(region)
+        further = [self._take_slot(slot) for slot, _ in self._free[len(near) :]]
+        for n, (slot, place) in enumerate(self._free):
+            self._count(slot, place, LATER_CHOICES if n or (instead and not near) else 1)
+        return [*near, *instead, *further]
+
+    def _other_days(self, week: View) -> Search[None]:
+        """Note a slot on each of the nearest other days of the branch."""
+        weeks, wanted = {_monday(self._day): week}, OTHER_DAYS
+        for days in OTHER:
+            day = self._day + timedelta(days=days)
+            if not self._open(day, EVERYWHERE):
+                continue
+            monday = _monday(day)
+            if monday not in weeks:
+                if len(weeks) > WEEKS:
+                    continue
+                weeks[monday] = yield self._week(day, self._wish.channel)
+            wanted -= self._take(weeks[monday], (self._branch, day), 1)
+            if not wanted:
+                return
+
+    def _other_branches(self, region: str | None) -> Search[None]:
+        """Note slots of other branches: of the region, that day or if need be another; at last of any."""
+        for days in OTHER_BRANCH_DAYS:
+            day = self._day + timedelta(days=days)
+            if self._open(day, BEYOND_BRANCH):
+                self._take_around((yield Roomiest(region, day, self._wish.channel)))
+            if self._free:
+                return
+        if self._situation.region_claim is None and self._open(self._day, BANK_WIDE):
+            self._take_around((yield Roomiest(None, self._day, self._wish.channel)))
+
+    def _take_around(self, view: View) -> None:
+        crowd, rng = self._odds.crowd, self._rng
+        others = [place for place in view.places.values() if place.branch_id != self._branch]
+        others.sort(key=lambda place: -place.room * (rng.random() if crowd else 1))
+        wanted = OTHER_BRANCHES
+        for place in others[:BRANCHES_TRIED]:
+            wanted -= self._take(view, (place.branch_id, place.day), 1)
+            if not wanted:
+                return
+
+    def _take(self, view: View, at: tuple[str, date], wanted: int) -> int:
+        """How many slots of the place were noted as free, at most the wanted number."""
+        place = view.places.get(at)
+        if place is None:
+            return 0
+        self._tried.append((view, place))
+        found = [(slot, place) for slot in self._fitting(view, place, SAFE, wanted)]
+        self._free += found
+        return len(found)
+
+    def _fitting(self, view: View, place: Place, least: float, wanted: int) -> list[SlotState]:
+        """Slots of the place that would be granted, with at least this chance when the customer comes."""
+        found: list[SlotState] = []
+        near = self._near + timedelta(days=(place.day - self._day).days)
+        wished = self._situation.slot
+        capacity = self._refused.reason.cause is Cause.CAPACITY
+        for slot in self._odds.slots(place, self._rng, near=near, cny=self._cny, least=least):
+            if len(found) == wanted or not self._left:
+                break
+            if slot.start_utc < self._earliest or (capacity and wished and slot.slot_id == wished.slot_id):
+                continue
+            self._left -= 1
+            if isinstance(judged(view, slot, self._wish, self._situation), Accepted):
+                found.append(slot)
+        return found
+
+    def _unsafe(self) -> Iterator[SlotState]:
+        """Slots that are free as far as is known, and may not be for long."""
+        self._left, wanted = JUDGED, UNSAFE
+        for view, place in self._tried[:UNSAFE_TRIED]:
+            for slot in self._fitting(view, place, UNSAFE_CHANCE, wanted):
+                wanted -= 1
+                yield slot
+            if not wanted:
+                return
+
+    def _other_channel(self) -> Search[list[Remedy]]:
+        """The same slot by another channel of the caller's, where only limits of the wish's channel bind."""
+        slot, wish, bind = self._situation.slot, self._wish, self._refused.violations
+        keys = [key_of(v.quota_id) for v in bind]
+        if slot is None or not keys or any(key is None or key.channel != wish.channel for key in keys):
+            return []
+        for channel in sorted(self._situation.channels - {wish.channel}, key=list(Channel).index):
+            view = yield self._week(slot.service_day, channel)
+            place, asked = view.places.get((slot.branch_id, slot.service_day)), replace(wish, channel=channel)
+            if place is None:
+                continue
+            likely = self._odds.slots(place, self._rng, near=self._near, cny=self._cny)
+            found = next((free for free in likely if free.slot_id == slot.slot_id), None)
+            if found and isinstance(judged(view, found, asked, self._situation), Accepted):
+                self._count(found, place, 1)
+                return [{**self._take_slot(found, asked), "action": "other_channel", "channel": channel}]
+        return []
+
+    def _smaller_amount(self, week: View) -> list[Remedy]:
+        """The same slot for the amount that the day's funds still have, where only they bind."""
+        slot, loan, bind = self._situation.slot, self._situation.loan, self._refused.violations
+        if slot is None or loan is None or not bind:
+            return []
+        if any(v.period_kind != PeriodKind.FUNDS_DAY for v in bind):
+            return []
+        fits = min(v.limit_units - v.used_units for v in bind)
+        option = None if self._wish.option == WHOLE else self._wish.option
+        asked = replace(self._wish, amount_cny=Decimal(max(0, fits)), option=option)
+        place = week.places.get((slot.branch_id, slot.service_day))
+        found = next((s for s in place.slots if s.slot_id == slot.slot_id), None) if place else None
+        if place is None or found is None or fits < 1:
+            return []
+        if not isinstance(judged(week, found, asked, self._situation), Accepted):
+            return []
+        for level in place.levels:
+            if self._odds.chance(level, place.seen_at, fits if level.funds else 1) < SAFE:
+                return []
+        self._count(found, place, 1, fits)
+        return [{**self._take_slot(found, asked), "action": "smaller_amount", "amount": str(fits)}]
+
+    def _count(self, slot: SlotState, place: Place, weight: float, cny: int | None = None) -> None:
+        """Tally a recommendation at the slot, its place and every limit."""
+        self._tally.add(slot.slot_id, weight)
+        self._tally.add(place.whole.level_id, weight)
+        for level in place.levels:
+            amount = (self._cny if cny is None else cny) if level.funds else 1
+            self._tally.add(level.level_id, weight * amount)
+
+    def _open(self, day: date, scopes: frozenset[ScopeKind]) -> bool:
+        """Whether the day can be booked, and no limit of these scopes that the refusal names covers it."""
+        return self._first <= day <= self._last and not any(
+            scope in scopes and period_start(kind, day) == start for scope, kind, start in self._full
+        )
+
+    def _week(self, day: date, channel: str) -> BranchDays:
+        monday = _monday(day)
+        return BranchDays(self._branch, monday, monday + timedelta(days=6), channel)
+
+    def _take_slot(self, slot: SlotState, wish: Wish | None = None) -> Remedy:
+        wish = wish or self._wish
+        told = {
+            "loan": wish.loan_ref,
+            "slot": slot.slot_id,
+            "channel": wish.channel,
+            "amount": None if wish.amount_cny is None else str(wish.amount_cny),
+            "option": wish.option,
+            "contact": wish.contact,
+        }
+        return {
+            "action": "take_slot",
+            "slot": slot.slot_id,
+            "branch": slot.branch_id,
+            "start": slot.start_utc.astimezone(self._situation.rules.zone).isoformat(),
+            "method": "POST",
+            "href": "/v1/bookings",
+            "body": {name: value for name, value in told.items() if value is not None},
+        }
+
+    def _join_waitlist(self, slot: SlotState) -> Remedy:
+        body = {
+            "loan": self._wish.loan_ref,
+            "branch": slot.branch_id,
+            "wished_day": slot.service_day.isoformat(),
+            "channel": self._wish.channel,
+        }
+        return {"action": "join_waitlist", "method": "POST", "href": "/v1/waitlist", "body": body}
+
+
+def _monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())

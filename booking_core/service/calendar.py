@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from booking_core.domain import Accepted, Refused, Wish
-from booking_core.remedies import Judged, Situation, judged
+from booking_core.domain import Accepted, Refused, SlotState, Wish
+from booking_core.remedies import Situation, judged
+from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.bookings import Refusal, forbidden
 from booking_core.service.core import Asking, Core, moment
 from booking_core.store import slots
+from booking_core.store.availability import BranchDays
 from metrics.contract import Cause, Channel, Reason
 
 PAGE_DAYS: Final = 31
@@ -44,36 +47,37 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
     With a loan whose whole range is full, the look counts as a wish for the first open day.
     """
     last = asked.first + min(asked.last - asked.first, timedelta(days=PAGE_DAYS - 1))
-    holder = asking.caller.holder
+    available, channel = availability_of(core), asked.channel.value
+    view = available.look(BranchDays(asked.branch_id, asked.first, last, channel))
+    if view.region_id is None:
+        return None
+    if not asking.caller.may_see(view.region_id):
+        return Refusal(forbidden(view.region_id))
     with core.engine.connect() as connection:
-        region = slots.region_of(connection, asked.branch_id)
-        if region is None:
-            return None
-        if not asking.caller.may_see(region):
-            return Refusal(forbidden(region))
         now = moment(core, connection)
         loan = slots.read_loan(connection, asked.loan_ref) if asked.loan_ref else None
-        seen = Situation(None, loan, now.rules, now.business, holder)
-        if asked.loan_ref and seen.own_loan is None:
-            return Refusal(Refused(Reason.LOAN_NOT_FOUND, context={"loan": asked.loan_ref}))
-        opened = slots.branch_slots(connection, asked.branch_id, asked.first, last)
-        found = list(judged(connection, Wish(asked.loan_ref or "", "", asked.channel), opened, seen))
+    seen = Situation(None, loan, now.rules, now.business, asking.caller.holder)
+    if asked.loan_ref and seen.own_loan is None:
+        return Refusal(Refused(Reason.LOAN_NOT_FOUND, context={"loan": asked.loan_ref}))
+    wish = Wish(asked.loan_ref or "", "", asked.channel)
+    found = [(slot, judged(view, slot, wish, seen)) for slot in view.slots]
+    available.note_shown((slot.slot_id for slot, verdict in found if isinstance(verdict, Accepted)), channel)
     if asked.loan_ref and asked.last <= last:
         _fold_full_range(core, asked.loan_ref, asked.channel, found)
     zone = now.rules.zone
     return {
         "slots": [
             {
-                "slot": j.slot.slot_id,
-                "branch": j.slot.branch_id,
-                "service_day": j.slot.service_day.isoformat(),
-                "start": j.slot.start_utc.astimezone(zone).isoformat(),
-                "end": j.slot.end_utc.astimezone(zone).isoformat(),
-                "free_units": j.free_units,
-                "bookable": isinstance(j.verdict, Accepted),
-                "reason": j.verdict.reason if isinstance(j.verdict, Refused) else None,
+                "slot": slot.slot_id,
+                "branch": slot.branch_id,
+                "service_day": slot.service_day.isoformat(),
+                "start": slot.start_utc.astimezone(zone).isoformat(),
+                "end": slot.end_utc.astimezone(zone).isoformat(),
+                "free_units": view.free_units(slot),
+                "bookable": isinstance(verdict, Accepted),
+                "reason": verdict.reason if isinstance(verdict, Refused) else None,
             }
-            for j in found
+            for slot, verdict in found
         ],
         "next_cursor": (last + timedelta(days=1)).isoformat() if last < asked.last else None,
     }
@@ -99,9 +103,11 @@ def loan(core: Core, asking: Asking, loan_ref: str) -> dict[str, Any] | Refusal:
     }
 
 
-def _fold_full_range(core: Core, loan_ref: str, channel: Channel, found: list[Judged]) -> None:
+def _fold_full_range(
+    core: Core, loan_ref: str, channel: Channel, found: Sequence[tuple[SlotState, Accepted | Refused]]
+) -> None:
     """Count a look at a range that is full to its last open slot as a wish for its first open day."""
-    refused = [(j.slot, j.verdict.reason) for j in found if isinstance(j.verdict, Refused)]
+    refused = [(slot, verdict.reason) for slot, verdict in found if isinstance(verdict, Refused)]
     full = [(slot, reason) for slot, reason in refused if reason.cause is Cause.CAPACITY]
     if not full or len(refused) < len(found):
         return

@@ -119,7 +119,7 @@ def test_the_first_remedy_can_be_taken_as_it_stands(api: Api) -> None:
     next_day = api.bank.add_slot(day=day + timedelta(days=1))
     other_branch = api.bank.add_slot("b2", day)
     problem = api.book("L1", full).json()
-    assert [r["slot"] for r in problem["remedies"]] == [same_day, next_day, other_branch]
+    assert [r.get("slot") for r in problem["remedies"]] == [same_day, next_day, other_branch, None]
     best = problem["remedies"][0]
     taken = api.client.request(
         best["method"], best["href"], json=best["body"], headers={"Idempotency-Key": "remedy"}
@@ -128,11 +128,13 @@ def test_the_first_remedy_can_be_taken_as_it_stands(api: Api) -> None:
 
 
 def test_no_remedy_is_offered_that_another_limit_would_refuse(api: Api) -> None:
-    """Slots with room on a day without quota are not offered."""
+    """Slots with room on a day without quota are not offered; the waitlist is."""
     day = api.bank.today + timedelta(days=2)
     api.bank.add_quota("branch", "b1", "month", 0)
     api.bank.add_slot(day=day, at="15:00")
-    assert api.book("L1", api.bank.add_slot(day=day)).json()["remedies"] == []
+    [remedy] = api.book("L1", api.bank.add_slot(day=day)).json()["remedies"]
+    wished = {"loan": "L1", "branch": "b1", "wished_day": str(day), "channel": "app"}
+    assert (remedy["action"], remedy["href"], remedy["body"]) == ("join_waitlist", "/v1/waitlist", wished)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,295 @@
+"""Which free slots to recommend when thousands are told at once what else to do: pure, clock and dice given.
+
+A recommendation works if its slot is still free when the customer follows it. But what is known of free slots
+is up to a second old, and other worker processes recommend meanwhile. So in a crowd each process recommends
+from its own share of the slots first, where no other process sends anyone, and keeps a tally: what it has
+just recommended counts as taken, at limits that all processes share once for each of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from math import erf, exp, sqrt
+from random import Random
+from typing import Final
+from zlib import crc32
+
+from booking_core.domain import QuotaState, SlotState
+from metrics.contract import PeriodKind
+
+SAFE: Final = 0.97
+"""Chance of being free when the customer comes, below which a slot is not recommended."""
+CROWD: Final = 5
+"""Refusals a process has answered within the last span or two from which on it is a crowd."""
+SPAN_SECONDS: Final = 1.5
+"""A recommendation counts for one to two such spans: by then it was followed, and the next look shows it."""
+AHEAD_SECONDS: Final = 1.0
+"""For so long a level is expected to go on filling at its pace before the customer comes."""
+DRY_SECONDS: Final = 0.1
+"""For how long in a crowd a place that had nothing to recommend is passed over."""
+TALLIED_LEVELS: Final = 50_000
+"""Levels that a tally remembers at most."""
+
+Share = tuple[int, int]
+"""Which of how many worker processes this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What limits a booking: a quota's period, or all slots of a place, with its free units (or yuan)."""
+
+    level_id: str
+    free: int
+    funds: bool = False
+
+
+@dataclass(slots=True)
+class Place:
+    """A branch's day as seen at a moment: its open slots with room, and the limits that they share."""
+
+    branch_id: str
+    region_id: str
+    day: date
+    slots: Sequence[SlotState]
+    limits: Sequence[QuotaState] = ()
+    waiting: int = 0
+    """Entries of the waitlist that the free units go to first."""
+    seen_at: float = 0.0
+    free: list[int] = field(init=False)
+    """Free units of each slot."""
+    whole: Level = field(init=False)
+    levels: tuple[Level, ...] = field(init=False)
+    room: int = field(init=False)
+    """Units free at the narrowest level, the day's funds apart; 0 where others wait."""
+    _marks: list[int] = field(init=False)
+    """A number of each slot by which it falls into a share."""
+    _mine: tuple[Share, tuple[list[int], list[int], int]] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.free = [slot.free_units for slot in self.slots]
+        self.whole = Level(f"{self.branch_id} {self.day}", sum(self.free))
+        self.levels = tuple(
+            Level(level_id(q), q.free_units, q.key.period_kind is PeriodKind.FUNDS_DAY) for q in self.limits
+        )
+        units = [level.free for level in self.levels if not level.funds]
+        self.room = 0 if self.waiting else min([self.whole.free, *units])
+        self._marks = [crc32(slot.slot_id.encode()) for slot in self.slots]
+
+    def mine(self, share: Share) -> tuple[list[int], list[int], int]:
+        """(numbers of the slots in the share, of the others, free units in the share)."""
+        if self._mine is None or self._mine[0] != share:
+            number, count = share
+            ours = [n for n, mark in enumerate(self._marks) if mark % count == number]
+            others = [n for n, mark in enumerate(self._marks) if mark % count != number]
+            self._mine = share, (ours, others, sum(self.free[n] for n in ours))
+        return self._mine[1]
+
+
+def level_id(quota: QuotaState) -> str:
+    """The id of a quota's period: that of its row."""
+    return f"{quota.key.quota_id}:{quota.start}"
+
+
+@dataclass(slots=True)
+class _Known:
+    """What a process knows of one level."""
+
+    told: float = 0.0
+    """Recommended within this span of time …"""
+    told_before: float = 0.0
+    """… and within the one before."""
+    span: int = 0
+    free: float = 0.0
+    free_at: float = float("-inf")
+    pace: float = 0.0
+    """Units a second by which it has been filling."""
+
+    def counted(self, span: int) -> float:
+        passed = span - self.span
+        return self.told + self.told_before if passed == 0 else self.told if passed == 1 else 0.0
+
+
+class Tally:
+    """What this process has recommended lately, what is free as last heard, and how fast levels fill."""
+
+    def __init__(self, clock: Callable[[], float], share: Callable[[], Share] = lambda: (0, 1)) -> None:
+        self._clock = clock
+        self._share = share
+        self._known: dict[str, _Known] = {}
+        self._dry: dict[str, float] = {}
+        """Places that had nothing to recommend, and until when that is believed."""
+        self._lock = threading.Lock()
+
+    def told(self, name: str) -> float:
+        """What of the level has been recommended and still counts, in its units."""
+        known = self._known.get(name)
+        return known.counted(self._span()) if known else 0.0
+
+    def crowded(self) -> bool:
+        """Whether so many ask what else to do that they must not all be sent to the same slots."""
+        return self.told("") >= CROWD
+
+    def note_refusal(self) -> None:
+        """Count a customer who is told what else to do."""
+        self.add("", 1)
+
+    def add(self, name: str, amount: float) -> None:
+        """Count a recommendation of the level."""
+        with self._lock:
+            known = self._of(name)
+            if passed := self._span() - known.span:
+                known.told_before, known.told = known.told if passed == 1 else 0.0, 0.0
+                known.span += passed
+            known.told += amount
+
+    def learn(self, name: str, free: float, at: float | None = None) -> None:
+        """Note how much of the level was free at the moment (None: now)."""
+        at = self._clock() if at is None else at
+        with self._lock:
+            known = self._of(name)
+            passed = at - known.free_at
+            if passed > 5 * AHEAD_SECONDS:  # too long to tell a pace
+                known.pace = 0.0
+            elif passed >= AHEAD_SECONDS / 4:
+                known.pace = max(0.0, known.free - free) / passed
+            elif passed > 0:  # too short; keep the older start of the pace
+                known.free = min(known.free, free)
+                return
+            else:
+                return
+            known.free, known.free_at = free, at
+
+    def odds(self) -> Odds:
+        """What to expect just now."""
+        return Odds(self._known.get, self._dry, self._clock(), self._share(), self.crowded())
+
+    def _span(self) -> int:
+        return span_of(self._clock())
+
+    def _of(self, name: str) -> _Known:
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= TALLIED_LEVELS:
+                span = self._span()
+                kept = {k: v for k, v in self._known.items() if v.span >= span - 1}
+                self._dry.clear()
+                self._known = kept if len(kept) <= TALLIED_LEVELS // 2 else {}
+            known = self._known[name] = _Known()
+        return known
+
+
+def span_of(now: float) -> int:
+    """The number of the span of time."""
+    return int(now / SPAN_SECONDS)
+
+
+class Odds:
+    """The chances of one customer who is told now what else to do; to be used at once."""
+
+    def __init__(
+        self,
+        known: Callable[[str], _Known | None],
+        dry: dict[str, float],
+        now: float,
+        share: Share,
+        crowd: bool,
+    ) -> None:
+        self._known, self._dry = known, dry
+        self._now, self._span = now, span_of(now)
+        self._share, self._workers = share, share[1]
+        self.crowd = crowd
+        self._levels: dict[tuple[str, float], float] = {}
+
+    def chance(self, level: Level, seen_at: float, need: float = 1.0) -> float:
+        """The probability that the level still has the need free when the customer comes.
+
+        The other processes are taken to have recommended as much as this one; in a crowd, one more each.
+        """
+        at = level.level_id, need
+        if (chance := self._levels.get(at)) is None:
+            told, coming, free = self._state(level, seen_at)
+            coming += (self._workers - 1) * (told + self.crowd * need)
+            chance = self._levels[at] = poisson_at_most((free - told) / need - 1, coming / need)
+        return chance
+
+    def slots(
+        self, place: Place, rng: Random, *, near: datetime, cny: int = 0, least: float = SAFE
+    ) -> Iterator[SlotState]:
+        """The place's slots with at least this chance to be free when the customer comes, best first.
+
+        Nearest in time first; in a crowd those of our share, where no other process sends anyone, in random
+        order, each the likelier the more units it has free. `cny`: what is taken of the day's funds.
+        """
+        careful = self.crowd and least >= SAFE
+        if not place.room or (careful and self._dry.get(place.whole.level_id, 0.0) > self._now):
+            return
+        funds, found = False, False
+        for level in place.levels:
+            funds = funds or level.funds
+            if self.chance(level, place.seen_at, max(1, cny) if level.funds else 1) < least:
+                break
+        else:
+            for slot in self._likely(place, rng, near, least):
+                found = True
+                yield slot
+        if careful and not found and not funds:
+            self._dry[place.whole.level_id] = self._now + DRY_SECONDS
+
+    def _likely(self, place: Place, rng: Random, near: datetime, least: float) -> Iterator[SlotState]:
+        """The same as far as the slots alone decide."""
+        told, unguided, _ = self._state(place.whole, place.seen_at)
+        slots, free, whole = place.slots, place.free, place.whole.free
+        ours: Sequence[int] = ()
+        others: Sequence[int] = range(len(slots))
+        if self.crowd:
+            ours, others, in_share = place.mine(self._share)
+            if self._workers * (told + 1) > whole and least >= SAFE:
+                others = ()
+                if told >= in_share:
+                    return
+            ours = sorted(ours, key=lambda n: -rng.random() * free[n])
+            others = sorted(others, key=lambda n: -rng.random() * free[n])
+        else:
+            others = sorted(others, key=lambda n: abs(slots[n].start_utc - near))
+        sent = (self._workers - 1) * (told + self.crowd)
+        for some, coming in ((ours, unguided), (others, unguided + sent)):
+            for n in some:
+                if self._slot_chance(place, n, coming / whole) >= least:
+                    yield slots[n]
+
+    def _slot_chance(self, place: Place, n: int, coming: float) -> float:
+        """The same of the slot number n; `coming`: how many others are expected for each free unit."""
+        room: float = place.free[n] - 1
+        if (known := self._known(place.slots[n].slot_id)) is not None:
+            if known.free_at > place.seen_at:
+                room = known.free - 1
+            room -= round(known.counted(self._span))
+        return poisson_at_most(room, coming * place.free[n])
+
+    def _state(self, level: Level, seen_at: float) -> tuple[float, float, float]:
+        """(recommended, about to be taken by customers whom no recommendation sent, free)."""
+        known = self._known(level.level_id)
+        if known is None:
+            return 0.0, 0.0, level.free
+        told = known.counted(self._span)
+        guided = self._workers * told / (1.5 * SPAN_SECONDS)
+        unguided = max(0.0, known.pace - guided) * AHEAD_SECONDS
+        return told, unguided, known.free if known.free_at > seen_at else level.free
+
+
+def poisson_at_most(count: float, mean: float) -> float:
+    """P(X ≤ count) of a Poisson variable with the mean."""
+    if count < 0:
+        return 0.0
+    if mean <= 0 or count >= mean + 4 * sqrt(mean) + 4:
+        return 1.0
+    if mean > 50:  # noqa: PLR2004 – the normal approximation is good from here on
+        return 0.5 * (1 + erf((count + 0.5 - mean) / sqrt(2 * mean)))
+    term = total = exp(-mean)
+    for n in range(1, int(count) + 1):
+        term *= mean / n
+        total += term
+    return total
