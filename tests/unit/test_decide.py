@@ -186,16 +186,20 @@ def test_the_longest_wait_is_told_first_and_all_are_listed() -> None:
 def test_accepted_exactly_where_every_limit_has_room(
     limits: list[tuple[ScopeKind, PeriodKind, int, int]], capacity: int, used: int, units: int
 ) -> None:
-    """A wish is accepted if and only if no limit breaks, and the violations are the limits that do."""
+    """A wish is accepted if and only if no limit breaks, and the violations are the limits that do.
+
+    A day's funds count the payoff of 1.50 CNY as two yuan, whatever the units.
+    """
     levels = [quota(*limit) for limit in limits]
-    wish = Wish("L1", "s1", Channel.APP, units)
-    verdict = judge(wish, slot=slot(capacity=capacity, used=used), quotas=levels)
-    broken = sum(q.used_units + units > q.limit_units for q in levels) + (max(0, capacity - used) < units)
+    wish, small = Wish("L1", "s1", Channel.APP, units), loan(payoff_cny=Decimal("1.50"))
+    verdict = judge(wish, slot=slot(capacity=capacity, used=used), loan=small, quotas=levels)
+    takes = [2 if q.key.period_kind is PeriodKind.FUNDS_DAY else units for q in levels]
+    broken = sum(q.used_units + more > q.limit_units for q, more in zip(levels, takes, strict=True))
+    broken += max(0, capacity - used) < units
     assert len(verdict.violations if isinstance(verdict, Refused) else ()) == broken
     assert isinstance(verdict, Accepted) == (broken == 0)
-    same = decide_slot(
-        wish, slot=slot(capacity=capacity, used=used), quotas=levels, rules=RULES, business_now=NOW
-    )
+    where = slot(capacity=capacity, used=used)
+    same = decide_slot(wish, slot=where, quotas=levels, rules=RULES, business_now=NOW, loan=small)
     assert same == verdict
 
 
