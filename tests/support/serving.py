@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,9 +55,17 @@ class Served:
 
 @contextmanager
 def serve(
-    database_url: str, *, workers: int = 1, threads: int = 8, ready_seconds: float = 30
+    database_url: str,
+    *,
+    workers: int = 1,
+    threads: int = 8,
+    ready_seconds: float = 30,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """A core that answers /readyz, stopped gracefully on exit; an empty database is migrated first."""
+    """A core that answers /readyz, stopped gracefully on exit; an empty database is migrated first.
+
+    `arguments` are further ones of `serve`.
+    """
     engine = make_engine(database_url)
     with engine.connect() as connection:
         furnished = engine.dialect.has_table(connection, "slots")
@@ -87,6 +95,7 @@ def serve(
             str(workers),
             "--threads",
             str(threads),
+            *arguments,
         ]
         with (run_dir / "serve.log").open("wb") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)

@@ -1,0 +1,1 @@
+"""What the benchmarks stand on: databases, servers, load, rounds, reports."""
