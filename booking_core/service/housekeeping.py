@@ -1,4 +1,4 @@
-"""What time does to bookings: holds and temporary quotas expire, idle episodes close, old keys are forgotten.
+"""What time does to bookings: holds, offers and temporary quotas expire, what is free goes to those who wait.
 
 Every worker sweeps; each change re-reads what it changes under its locks, so several sweeps at once
 do no more than one.
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.service.changes import expire
 from booking_core.service.core import Core, moment
+from booking_core.service.offers import promote
 from booking_core.store import attempts, bookings, temporaries
 
 SWEEP_SECONDS: Final = 3.0
@@ -28,7 +29,10 @@ log = logging.getLogger(__name__)
 
 
 def sweep(core: Core) -> int:
-    """How many holds expired; idle episodes are closed and old keys forgotten on the way."""
+    """How many holds and offers expired; what is free is offered to those who wait.
+
+    Idle episodes are closed, temporary quotas ended and old keys forgotten on the way.
+    """
     with core.engine.connect() as connection:
         now = moment(core, connection)
         idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
@@ -41,6 +45,7 @@ def sweep(core: Core) -> int:
             attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)
             bookings.forget_keys(connection, stale)
             temporaries.end_due(connection, now.wall)
+    promote(core)
     return expired
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
 from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry
-from booking_core.store import locking
-from booking_core.store.rows import add_rows, among, one_of, put_rows, rows_of
+from booking_core.store.rows import Among, add_rows, by_keys, one_of, put_rows, rows_of
 
 LIVE: Final = ("waiting", "offered")
 """An entry in one of these keeps its loan from another."""
@@ -41,14 +40,21 @@ def lock_entries(
     connection: Connection, entry_refs: Collection[str], loan_refs: Collection[str]
 ) -> dict[str, Entry]:
     """The entries by reference, and the live ones of the loans; locked in the order of their references."""
-    if not entry_refs and not loan_refs:
-        return {}
+    # two queries: no index serves an "or" of both
+    found = {row.entry_ref for row in _live_entries(connection, loans=loan_refs)} | set(entry_refs)
+    return {row.entry_ref: _entry(row) for row in _entries(connection, lock=True, refs=found)}
+
+
+@by_keys
+def _live_entries(among: Among) -> Select[Any]:
+    w = t.waitlist.c
+    return select(w.entry_ref).where(among(w.loan_ref, "loans"), one_of(w.status, LIVE))
+
+
+@by_keys
+def _entries(among: Among) -> Select[Any]:
     w = t.waitlist
-    which = and_(one_of(w.c.status, LIVE), among(connection, w.c.loan_ref, loan_refs))
-    if entry_refs:
-        which = or_(which, among(connection, w.c.entry_ref, entry_refs))
-    rows = connection.execute(locking.lock_clause(select(w).where(which).order_by(w.c.entry_ref)))
-    return {row.entry_ref: _entry(row) for row in rows}
+    return select(w).where(among(w.c.entry_ref, "refs")).order_by(w.c.entry_ref)
 
 
 def read_entry(connection: Connection, entry_ref: str) -> Entry | None:
@@ -67,14 +73,15 @@ def live_entry(connection: Connection, loan_ref: str) -> Entry | None:
 
 def waiting(connection: Connection, branch_ids: Collection[str]) -> list[Waiting]:
     """Who waits at the branches, counted by channel and days; without those that cannot take what is free."""
-    if not branch_ids:
-        return []
+    return [Waiting(*row) for row in _waiting(connection, branches=branch_ids)]
+
+
+@by_keys
+def _waiting(among: Among) -> Select[Any]:
     w = t.waitlist.c
     by = (w.branch_id, w.channel, w.wished_day, w.latest_day)
     first_in_turn = (_waits(), w.skipped_reason.is_(None))
-    here = among(connection, w.branch_id, branch_ids)
-    statement = select(*by, func.count()).where(*first_in_turn, here).group_by(*by)
-    return [Waiting(*row) for row in connection.execute(statement)]
+    return select(*by, func.count()).where(*first_in_turn, among(w.branch_id, "branches")).group_by(*by)
 
 
 def ahead(found: Iterable[Waiting], slot: SlotState, channel: str) -> int:
@@ -154,10 +161,10 @@ def queue(connection: Connection, branch_id: str, first: date, last: date, limit
     return sorted(found.values(), key=lambda entry: entry.turn)
 
 
-def past(connection: Connection, today: date, limit: int) -> Sequence[str]:
-    """References of some entries that still wait though their last day is over."""
-    w = t.waitlist.c
-    return connection.scalars(select(w.entry_ref).where(_waits(), w.latest_day < today).limit(limit)).all()
+def past(connection: Connection, today: date, limit: int) -> list[Entry]:
+    """Some entries that still wait though their last day is over."""
+    statement = select(t.waitlist).where(_waits(), t.waitlist.c.latest_day < today).limit(limit)
+    return [_entry(row) for row in connection.execute(statement)]
 
 
 def offered(connection: Connection) -> dict[str, int]:

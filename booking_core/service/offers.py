@@ -1,0 +1,129 @@
+"""Promotion: free places are offered to those who wait, in their order and a few at a time.
+
+Called with every sweep, not after each commit that frees units: nobody else can take what is free meanwhile,
+since newcomers are refused while entries wait for it, so all that is at stake are three seconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from booking_core.decide import decide
+from booking_core.domain import Accepted, Booking, QuotaState, Wish
+from booking_core.queueing import Choice, Entry, choices
+from booking_core.service.batch import Batch, Job, Needs
+from booking_core.service.batching import do
+from booking_core.service.bookings import new_ref
+from booking_core.service.core import Core, Moment, moment
+from booking_core.store import quotas, slots, waitlist
+from metrics.contract import Channel, OfferOutcome, Reason
+
+BRANCHES: Final = 32
+"""Branches looked at in one sweep, drawn anew each time: bounds what a sweep costs (about 6 ms a branch)."""
+LOOKED_AT: Final = 50
+"""Entries of a branch looked at in one sweep from the front of its queue, and as many never skipped."""
+AT_ONCE: Final = 32
+"""Entries of one transaction: their slots stay locked meanwhile."""
+ACTOR: Final = "waitlist"
+
+
+def promote(core: Core) -> int:
+    """How many places were offered; entries that can never be booked any more are closed on the way."""
+    with core.engine.connect() as connection:
+        branches = waitlist.branches_waiting(connection)
+        if not branches or not waitlist.alone(connection):
+            return 0
+        now = moment(core, connection)
+        today = now.settings.local_day(now.business)
+        over = waitlist.past(connection, today, LOOKED_AT)
+        chosen = [Choice(entry, closed=Reason.OUTSIDE_BOOKING_WINDOW) for entry in over]
+        standing = waitlist.offered(connection)
+        for branch_id, first, last in random.sample(branches, min(len(branches), BRANCHES)):
+            room = now.settings.offers_outstanding - standing.get(branch_id, 0)
+            room = min(room, now.settings.offers_at_once)
+            if room > 0:
+                chosen += _chosen(connection, now, branch_id, (max(first, today), last), room)
+        return sum(do(core, _promotion(chosen[n : n + AT_ONCE])) for n in range(0, len(chosen), AT_ONCE))
+
+
+def offer(batch: Batch, entry: Entry, slot_id: str, actor: str) -> bool:
+    """Whether the slot was offered to the entry, judged by `decide` under its locks."""
+    slot, loan, now = batch.slots.get(slot_id), batch.loans.get(entry.loan_ref), batch.now
+    verdict = decide(
+        Wish(entry.loan_ref, slot_id, Channel(entry.channel)),
+        slot=slot,
+        loan=loan,
+        quotas=batch.levels[slot_id, entry.channel].judged if slot else (),
+        rules=now.rules,
+        business_now=now.business,
+    )
+    if slot is None or not isinstance(verdict, Accepted):
+        return False
+    stands = min(timedelta(seconds=now.settings.offer_seconds), slot.start_utc - now.business)
+    offered = Booking(
+        booking_ref=new_ref("B", now.wall),
+        loan_ref=entry.loan_ref,
+        slot_id=slot_id,
+        branch_id=slot.branch_id,
+        region_id=slot.region_id,
+        service_day=slot.service_day,
+        channel=entry.channel,
+        status="offered",
+        units=verdict.units,
+        amount_cny=None,
+        option=None,
+        contact=None,
+        created_utc=now.wall,
+        held_until_utc=now.wall + stands,
+        reserved_cny=verdict.reserved_cny,
+    )
+    batch.put(None, offered, actor)
+    return True
+
+
+def _chosen(
+    connection: Connection, now: Moment, branch_id: str, days: tuple[date, date], at_most: int
+) -> list[Choice]:
+    """What to do with the next entries of the branch, judged without locks; none that changes nothing."""
+    free = waitlist.free_slots(connection, branch_id, *days)
+    if not free:
+        return []
+    days = (free[0].service_day, free[-1].service_day)
+    queue = waitlist.queue(connection, branch_id, *days, LOOKED_AT)
+    loans = slots.read_loans(connection, [entry.loan_ref for entry in queue])
+    one_a_day = {slot.service_day: slot for slot in free}  # limits are the same for a whole day
+    limits: dict[tuple[date, str], Sequence[QuotaState]] = {}
+    for channel in {entry.channel for entry in queue}:
+        levels = quotas.read_levels(connection, list(one_a_day.values()), channel)
+        limits |= {(day, channel): levels[slot.slot_id] for day, slot in one_a_day.items()}
+    found = choices(queue, free, loans, limits, now.rules, now.business, at_most)
+    return [choice for choice in found if not choice.skipped or choice.skipped != choice.entry.skipped_reason]
+
+
+def _promotion(chosen: Sequence[Choice]) -> Job[int]:
+    """The job that does it, under locks: how many were offered a place."""
+
+    def work(batch: Batch) -> int:
+        offered = 0
+        for choice in chosen:
+            entry = batch.entries.get(choice.entry.entry_ref)
+            if entry is None or entry.status != "waiting":
+                continue
+            if choice.slot_id:
+                offered += offer(batch, entry, choice.slot_id, ACTOR)
+            elif reason := choice.closed:
+                closed = replace(entry, status="expired", closed_reason=reason.value)
+                batch.put_entry(closed, "expired", ACTOR, reason=reason.value)
+            elif reason := choice.skipped:
+                batch.put_entry(replace(entry, skipped_reason=reason.value), "skipped", ACTOR, reason=reason)
+                batch.offers_ended.append(OfferOutcome.SKIPPED)
+        return offered
+
+    places = {(c.slot_id, c.entry.channel) for c in chosen if c.slot_id}
+    return Job(Needs(slots=tuple(places), entries=tuple(c.entry.entry_ref for c in chosen)), work)
