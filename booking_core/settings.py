@@ -76,12 +76,14 @@ class BankSettings:
         return moment.astimezone(self.tzinfo()).date()
 
 
+_NAMES: Final = frozenset(f.name for f in fields(BankSettings))
+_STORED: Final = select(settings_table.c.key, settings_table.c.value)
+
+
 def load_settings(connection: Connection) -> BankSettings:
     """The bank's settings as stored, defaults where a key is absent; unknown keys are ignored."""
-    rows = connection.execute(select(settings_table.c.key, settings_table.c.value))
-    stored: dict[str, Any] = {row.key: row.value for row in rows}
-    names = {f.name for f in fields(BankSettings)}
-    return BankSettings(**{k: v for k, v in stored.items() if k in names})
+    stored: dict[str, Any] = {row.key: row.value for row in connection.execute(_STORED)}
+    return BankSettings(**{k: v for k, v in stored.items() if k in _NAMES})
 
 
 def save_settings(connection: Connection, changes: Mapping[str, Any], wall_now: datetime) -> BankSettings:
