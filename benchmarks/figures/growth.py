@@ -1,8 +1,8 @@
 """Whether a booking costs more in a large bank than in a small one.
 
-Three banks on one cluster: a hundred slots and 10⁴ bookings; 100,000 slots and 10⁴ bookings; 100,000 slots and 5·10⁶
-bookings, in proportion with attempts, episodes, events and keys. All get the same load, 64 clients on
-fifty slots of ten branches in two regions on one day, so that only the size of the tables differs, not how
+Three banks on one cluster: a hundred slots and 10⁴ bookings; 100,000 slots and 10⁴ bookings; 100,000 slots
+and 5·10⁶ bookings, in proportion with attempts, episodes, events and keys. All get the same load, 64 clients
+on fifty slots of ten branches in two regions on one day, so that only the size of the tables differs, not how
 many customers share a counter. Cost is the CPU time of workers and database for an accepted booking.
 """
 

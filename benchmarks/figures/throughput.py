@@ -126,7 +126,7 @@ def _loans(stage: Stage) -> int:
 
 
 def _batching(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Means over the rounds, by the server's own metrics: bookings a batch, time of commit and in the queue."""
+    """Means over the rounds by the server's metrics: bookings a batch, time of commit and in the queue."""
 
     def mean(name: str) -> float:
         grown = {end: after.get(name + end, 0) - before.get(name + end, 0) for end in ("_sum", "_count")}

@@ -134,7 +134,7 @@ class Following:
             return None
         self.counts["refused"] += 1
         remedies: list[dict[str, Any]] = json.loads(answer.partition(b"\r\n\r\n")[2])["remedies"]
-        first = remedies[0] if remedies else {"action": "none"}
+        first: dict[str, Any] = remedies[0] if remedies else {"action": "none"}
         self.counts[f"first_{first['action']}"] += 1
         if first["action"] != "take_slot":
             return None
