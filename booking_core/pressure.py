@@ -31,6 +31,7 @@ UNCOUNTED_PATHS: Final = frozenset({"/metrics", "/healthz", "/readyz"})
 """Asked by machines at a fixed rate: no pressure of customers."""
 
 FLUSH_SECONDS: Final = 1.0
+MINUTE: Final = timedelta(minutes=1)
 
 Bucket = tuple[datetime, datetime]
 """Wall minute and business quarter-hour."""
@@ -92,6 +93,8 @@ class PressureCounter:
         self._in_flight = 0
         self._busy_since = 0.0
         self._offset = timedelta()
+        self._minute = datetime.min.replace(tzinfo=UTC)
+        self._bucket = (self._minute, self._minute)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -135,22 +138,30 @@ class PressureCounter:
                 if taken:
                     with write_transaction(self._engine) as connection:
                         add_pressure(connection, self._source, taken.items())
-                        self._offset = _offset(connection)
+                        offset = _offset(connection)
                 else:
                     with self._engine.connect() as connection:
-                        self._offset = _offset(connection)
+                        offset = _offset(connection)
             except (SQLAlchemyError, OSError) as error:
                 with self._lock:
                     for bucket, sums in taken.items():
                         self._sums[bucket].add(sums)
                 log.warning("pressure kept in memory, the database is unreachable: %s", error)
                 return False
+            with self._lock:
+                if offset != self._offset:
+                    self._offset, self._minute = offset, datetime.min.replace(tzinfo=UTC)
             return True
 
     def _account_busy(self) -> Sums:
         """The current bucket's sums with the busy time up to now added; call it under the lock."""
         now = self._wall_clock()
-        sums = self._sums[wall_minute(now), quarter_hour(now + self._offset)]
+        if (
+            not self._minute <= now < self._minute + MINUTE
+        ):  # found once a minute: it costs more than to count
+            self._minute = wall_minute(now)
+            self._bucket = (self._minute, quarter_hour(now + self._offset))
+        sums = self._sums[self._bucket]
         instant = self._monotonic()
         sums.busy_seconds += instant - self._busy_since
         self._busy_since = instant

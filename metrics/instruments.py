@@ -68,7 +68,7 @@ class Instruments:
         )
         self.queue_wait_seconds = Histogram(
             contract.QUEUE_WAIT_SECONDS,
-            "Seconds a request waited for a thread",
+            "Seconds a job waited for its batch",
             buckets=WAIT_BUCKETS,
             registry=self.registry,
         )
@@ -78,18 +78,29 @@ class Instruments:
             self.shown_free.labels(shown.value)
         for offer in OfferOutcome:
             self.waitlist_offers.labels(offer.value)
+        self._attempts: dict[tuple[str, str], Counter] = {}
+        self._answered: dict[tuple[str, str, int], Histogram] = {}
         for channel in (*Channel, UNKNOWN_CHANNEL):
-            self.attempts.labels(channel, Outcome.HELD.value, HELD_REASON)
+            held = self.attempts.labels(channel, Outcome.HELD.value, HELD_REASON)
+            self._attempts[channel, HELD_REASON] = held
             for reason in Reason:
-                self.attempts.labels(channel, Outcome.REFUSED.value, reason.value)
+                refused = self.attempts.labels(channel, Outcome.REFUSED.value, reason.value)
+                self._attempts[channel, reason] = refused
 
     def held(self, channel: str) -> None:
         """Count an accepted attempt."""
-        self.attempts.labels(channel, Outcome.HELD.value, HELD_REASON).inc()
+        self._attempts[channel, HELD_REASON].inc()
 
     def refused(self, channel: str, reason: Reason) -> None:
         """Count a refused attempt."""
-        self.attempts.labels(channel, Outcome.REFUSED.value, reason.value).inc()
+        self._attempts[channel, reason].inc()
+
+    def answered(self, route: str, method: str, status: int) -> Histogram:
+        """Where the seconds of such a request are observed; found once, since finding costs more."""
+        key = (route, method, status)
+        if (child := self._answered.get(key)) is None:
+            child = self._answered[key] = self.request_seconds.labels(route, method, str(status))
+        return child
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(name, text, registry=self.registry, multiprocess_mode="livesum")

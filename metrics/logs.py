@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ HASHED: Final = frozenset({"loan", "loan_ref", "holder", "customer", "contact"})
 """Names of values that are hashed before they are logged."""
 
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message"}
 
 
@@ -28,13 +29,13 @@ def hashed(reference: str) -> str:
 
 
 def new_trace_id() -> str:
-    """A random W3C trace id: 32 hex, not all zero."""
-    return secrets.token_hex(16)
+    """A random W3C trace id: 32 hex, not all zero; it is a name and no secret."""
+    return f"{random.getrandbits(128) or 1:032x}"
 
 
 def trace_id_of(traceparent: str | None) -> str:
     """The trace id of a W3C traceparent header, a new one where it is absent or malformed."""
-    found = _TRACEPARENT.fullmatch(traceparent or "")
+    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return found["trace"] if found and found["trace"] != "0" * 32 else new_trace_id()
 
 
@@ -56,7 +57,7 @@ class JsonFormatter(logging.Formatter):
                 line[name] = hashed(str(value)) if name in HASHED and value is not None else value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _encode(line)
 
 
 def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:

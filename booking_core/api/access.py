@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from booking_core.api.responses import ProblemError
 from booking_core.service.core import Asking, Caller, Core
@@ -20,6 +21,7 @@ from metrics.logs import trace_id_var
 
 ATTEMPT_PATH: Final = "/v1/bookings"
 """POST here, or below, is a try to take a slot."""
+BOOKERS: Final = (TokenScope.CUSTOMER, TokenScope.CHANNEL, TokenScope.OPERATOR)
 CACHE_SECONDS: Final = 5.0
 """How long a revoked token may still pass."""
 CACHE_TOKENS: Final = 10_000
@@ -27,31 +29,60 @@ CACHE_TOKENS: Final = 10_000
 _bearer = HTTPBearer(auto_error=False, description="`python -m booking_core token` issues one")
 
 
-@dataclass(slots=True)
 class TokenCache:
     """Callers by secret for a few seconds; one in each process."""
 
-    known: dict[str, tuple[Caller, float]]
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._known: dict[str, tuple[Caller, float]] = {}
+        self._asked: dict[str, asyncio.Future[Caller | None]] = {}
 
-    async def caller(self, core: Core, secret: str) -> Caller | None:
-        """Who the secret belongs to, None for an unknown one (which is not cached)."""
-        now = time.monotonic()
-        hit = self.known.get(secret)
-        if hit is not None and hit[1] > now:
+    async def caller(self, secret: str) -> Caller | None:
+        """Who the secret belongs to, None for an unknown one (which is not cached).
+
+        Looked up once, however many requests bear the same one just then.
+        """
+        hit = self._known.get(secret)
+        if hit is not None and hit[1] > time.monotonic():
             return hit[0]
+        asked = self._asked.get(secret)
+        if asked is None:
+            asked = self._asked[secret] = asyncio.ensure_future(self._look_up(secret))
+            asked.add_done_callback(lambda _: self._asked.pop(secret))
+        return await asyncio.shield(asked)
 
+    async def _look_up(self, secret: str) -> Caller | None:
         def look_up() -> Caller | None:
-            with core.engine.connect() as connection:
-                return caller_of(connection, secret, core.wall())
+            with self._core.engine.connect() as connection:
+                return caller_of(connection, secret, self._core.wall())
 
         caller = await run_in_threadpool(look_up)
-        if len(self.known) >= CACHE_TOKENS:
-            self.known.clear()
+        if len(self._known) >= CACHE_TOKENS:
+            self._known.clear()
         if caller is None:
-            self.known.pop(secret, None)
+            self._known.pop(secret, None)
         else:
-            self.known[secret] = (caller, now + CACHE_SECONDS)
+            self._known[secret] = (caller, time.monotonic() + CACHE_SECONDS)
         return caller
+
+
+async def admitted(tokens: TokenCache, secret: str | None, scopes: Collection[TokenScope]) -> Caller:
+    """Who bears the secret, if their token has one of the scopes.
+
+    Raises ProblemError: unauthenticated (401) or forbidden (403).
+    """
+    caller = await tokens.caller(secret) if secret else None
+    if caller is None:
+        raise ProblemError(Reason.UNAUTHENTICATED)
+    if caller.scopes.isdisjoint(scopes):
+        raise ProblemError(Reason.FORBIDDEN, context={"needs": f"scope {' | '.join(sorted(scopes))}"})
+    return caller
+
+
+def secret_of(authorization: str | None) -> str | None:
+    """The secret of an Authorization header, None where it bears none."""
+    scheme, secret = get_authorization_scheme_param(authorization)
+    return secret if secret and scheme.lower() == "bearer" else None
 
 
 def the_core(request: Request) -> Core:
@@ -66,28 +97,24 @@ def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
     Raises ProblemError: unauthenticated (401) or forbidden (403); a denied attempt is counted, never stored.
     """
 
-    def denied(request: Request, reason: Reason, needs: str = "") -> ProblemError:
-        if request.method == "POST" and request.url.path.startswith(ATTEMPT_PATH):
-            request.app.state.core.instruments.refused(UNKNOWN_CHANNEL, reason)
-        return ProblemError(reason, context={"needs": needs})
-
     async def asking(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     ) -> Asking:
         state = request.app.state
-        caller = await state.tokens.caller(state.core, credentials.credentials) if credentials else None
-        if caller is None:
-            raise denied(request, Reason.UNAUTHENTICATED)
-        if not caller.scopes & set(scopes):
-            raise denied(request, Reason.FORBIDDEN, f"scope {' | '.join(sorted(scopes))}")
+        try:
+            caller = await admitted(state.tokens, credentials.credentials if credentials else None, scopes)
+        except ProblemError as denied:
+            if request.method == "POST" and request.url.path.startswith(ATTEMPT_PATH):
+                state.core.instruments.refused(UNKNOWN_CHANNEL, denied.reason)
+            raise
         return Asking(caller, trace_id_var.get(), request.scope["state"]["started"])
 
     return asking
 
 
 TheCore = Annotated[Core, Depends(the_core)]
-Customers = Annotated[Asking, Depends(allow(TokenScope.CUSTOMER, TokenScope.CHANNEL, TokenScope.OPERATOR))]
+Customers = Annotated[Asking, Depends(allow(*BOOKERS))]
 """Who may book: customers, and staff for them."""
 Staff = Annotated[Asking, Depends(allow(TokenScope.CHANNEL, TokenScope.OPERATOR))]
 """Who may note what became of an appointment."""

@@ -17,12 +17,15 @@ from starlette.exceptions import HTTPException
 
 from booking_core.api import bookings, calendar, control, operations, plans, quotas
 from booking_core.api.access import TokenCache
+from booking_core.api.late import LateRecords
 from booking_core.api.middleware import Surroundings
 from booking_core.api.responses import ProblemError, told
+from booking_core.api.take import Intake
 from booking_core.clock import Clock, utc_now
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
 from booking_core.pressure import PressureCounter
+from booking_core.service.admission import Admission, Limits
 from booking_core.service.batching import BATCH_JOBS, Batcher
 from booking_core.service.core import Core
 from booking_core.service.housekeeping import Housekeeper
@@ -30,8 +33,8 @@ from metrics.instruments import Instruments
 
 THREADS: Final = 8
 """Requests served at the same time by one worker; each may use one database connection."""
-SPARE_CONNECTIONS: Final = 3
-"""For the threads that judge batches, that sweep and that write down pressure."""
+SPARE_CONNECTIONS: Final = 4
+"""For the threads that judge batches, that sweep, that write down pressure and late records."""
 STATEMENT_SECONDS: Final = 20.0
 """After which a statement is given up: a forgotten lock must not hold every thread for good."""
 SHED_PER_THREAD: Final = 25
@@ -46,9 +49,11 @@ def create_app(
     threads: int = THREADS,
     shed_above: int | None = None,
     batch_jobs: int = BATCH_JOBS,
+    limits: Limits = Limits(),  # noqa: B008 – frozen
     housekeeping: bool = True,
 ) -> FastAPI:
     """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork."""
+    in_flight = threads * SHED_PER_THREAD if shed_above is None else shed_above
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,7 +67,10 @@ def create_app(
         if batcher:
             batcher.start()
         _watch_pool(own, core.instruments, threads + SPARE_CONNECTIONS)
-        app.state.tokens = TokenCache({})
+        app.state.tokens = tokens = TokenCache(core)
+        late = LateRecords(core)
+        late.start()
+        app.state.intake = Intake(core, tokens, Admission(limits), late, in_flight)
         app.state.database_collector = DatabaseCollector(own)
         app.state.pressure = PressureCounter(own, wall_clock=wall)
         app.state.pressure.start()
@@ -74,6 +82,7 @@ def create_app(
             keeper.stop()
         if batcher:
             batcher.stop()
+        late.stop()
         app.state.pressure.stop()
         if engine is None:
             own.dispose()
@@ -87,9 +96,7 @@ def create_app(
     )
     for part in (bookings, calendar, quotas, plans, control, operations):
         app.include_router(part.router)
-    app.add_middleware(
-        Surroundings, shed_above=threads * SHED_PER_THREAD if shed_above is None else shed_above
-    )
+    app.add_middleware(Surroundings, shed_above=in_flight)
     for fault in (ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(fault, told)
     return app

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import time
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Header, Path, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
 
 from booking_core.api.access import Customers, Staff, TheCore
 from booking_core.api.forms import (
@@ -21,45 +20,36 @@ from booking_core.api.forms import (
     raw_body,
 )
 from booking_core.api.responses import granted, not_found, problem_of
-from booking_core.domain import FieldError, Refused
+from booking_core.api.take import Intake
+from booking_core.domain import Refused
 from booking_core.remedies import change_fields
 from booking_core.service import bookings as service
 from booking_core.service import changes
 from booking_core.service.bookings import Refusal, Taken, refuse
 from booking_core.service.core import Asking, Core
-from metrics.contract import Reason
 from metrics.logs import trace_id_var
 
 router = APIRouter(prefix="/v1/bookings", tags=["bookings"])
 
-KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
+KEY_TEXT: Final = "1 to 128 visible ASCII characters"
 
 Body = Annotated[bytes, Depends(raw_body)]
 BookingRef = Annotated[str, Path(pattern=REF, max_length=40)]
 
 
 @router.post("", status_code=201, openapi_extra=body_schema(BookingForm))
-def post_booking(
+async def post_booking(
+    request: Request,
     core: TheCore,
     asking: Customers,
-    raw: Body,
-    idempotency_key: Annotated[str | None, Header(description="1 to 128 visible ASCII characters")] = None,
+    _key: Annotated[str | None, Header(alias="Idempotency-Key", description=KEY_TEXT)] = None,
     dry_run: Annotated[bool, Query(description="judge only: nothing is recorded, nothing taken")] = False,
-) -> JSONResponse:
+) -> Response:
     """Take a slot: a hold, or a booking where amount and option are given."""
-    core.instruments.queue_wait_seconds.observe(time.perf_counter() - asking.started)
-    form, told = parse(BookingForm, raw)
-    if isinstance(form, Refused):
-        raise problem_of(Refusal(form, change_fields(form)) if dry_run else refuse(core, asking, form, told))
-    if dry_run:
-        slot_id = granted(service.dry_run(core, asking, form.wish())).slot_id
-        body = {"dry_run": True, "bookable": True, "slot": slot_id, "trace_id": asking.trace_id}
-        return JSONResponse(body)
-    if idempotency_key is None or not KEY.fullmatch(idempotency_key):
-        raise problem_of(refuse(core, asking, _key_fault(idempotency_key), told))
-    taken = granted(service.book(core, asking, form.wish(), idempotency_key))
-    headers = {"Idempotent-Replay": "true"} if taken.replayed else {}
-    return JSONResponse(taken.body, 201, headers)
+    if not dry_run:
+        intake: Intake = request.app.state.intake
+        return await intake.answer(request.scope, request.receive)
+    return await run_in_threadpool(_dry_run, core, asking, await raw_body(request))
 
 
 @router.post("/{booking_ref}/confirm", openapi_extra=body_schema(ConfirmForm))
@@ -122,17 +112,15 @@ def _unfit(core: Core, asking: Asking, booking_ref: str, form: Refused) -> JSONR
     return _answer(booking_ref, found)
 
 
+def _dry_run(core: Core, asking: Asking, raw: bytes) -> JSONResponse:
+    form, _ = parse(BookingForm, raw)
+    if isinstance(form, Refused):
+        raise problem_of(Refusal(form, change_fields(form)))
+    slot_id = granted(service.dry_run(core, asking, form.wish())).slot_id
+    return JSONResponse({"dry_run": True, "bookable": True, "slot": slot_id, "trace_id": asking.trace_id})
+
+
 def _answer(booking_ref: str, outcome: Taken | Refusal | None) -> JSONResponse:
     if outcome is None:
         raise not_found(f"booking {booking_ref}")
     return JSONResponse({"trace_id": trace_id_var.get(), **granted(outcome).body})
-
-
-def _key_fault(key: str | None) -> Refused:
-    error = FieldError(
-        "header:Idempotency-Key",
-        "send 1 to 128 visible ASCII characters, new for each booking and the same for its repetitions",
-        "请提供 1 至 128 个可见 ASCII 字符；每次新预约使用新值，重试时保持不变",
-    )
-    reason = Reason.MISSING_FIELD if not key else Reason.INVALID_FIELD
-    return Refused(reason, errors=(error,), context={"fields": "header Idempotency-Key"})

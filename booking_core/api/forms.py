@@ -132,7 +132,7 @@ def parse(form: type[F], raw: bytes) -> tuple[F | Refused, Told]:
     if len(raw) > BODY_BYTES:
         return _refuse(f"body above {BODY_BYTES} bytes", f"请求体超过 {BODY_BYTES} 字节"), Told()
     try:
-        data = json.loads(raw, parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once_each)
+        data = _JSON.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except json.JSONDecodeError as fault:
         at = f"line {fault.lineno}, column {fault.colno}"
         text_zh = f"第 {fault.lineno} 行第 {fault.colno} 列不是有效的 JSON"
@@ -180,8 +180,9 @@ def _told(data: dict[str, Any]) -> Told:
         readable = isinstance(value, str) and 0 < len(value) <= 64 and value.isascii() and value.isprintable()  # noqa: PLR2004
         return value if readable else None
 
-    channel = next((c for c in Channel if c == data.get("channel")), None)
-    return Told(reference("loan"), reference("slot"), channel)
+    channel = data.get("channel")
+    known = _CHANNELS.get(channel) if isinstance(channel, str) else None
+    return Told(reference("loan"), reference("slot"), known)
 
 
 def _refuse(message_en: str, message_zh: str) -> Refused:
@@ -200,3 +201,9 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_JSON: Final = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once_each
+)
+_CHANNELS: Final = {channel.value: channel for channel in Channel}

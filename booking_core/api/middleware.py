@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Final
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from booking_core.api.access import ATTEMPT_PATH
-from booking_core.api.responses import fault_response
+from booking_core.api.responses import fault_problem, response_of
 from booking_core.pressure import UNCOUNTED_PATHS
+from booking_core.service.batching import TooLate
 from booking_core.service.core import Core
 from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_of, trace_id_var
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
+QUIET: Final = frozenset({201, 429, 503})
+"""Answers to a try to take a slot that are logged at level debug only."""
 
 BODY_BYTES: Final = 16 * 1024 * 1024
 """The greatest body that is read at all; a plan of 20,000 items fits."""
@@ -25,7 +28,10 @@ log = logging.getLogger("booking_core.access")
 
 
 class Surroundings:
-    """The one middleware. `shed_above` bounds the requests in flight: a queue without bound is latency."""
+    """The one middleware. `shed_above` bounds the requests in flight: a queue without bound is latency.
+
+    Tries to take a slot go past it and past FastAPI's routing to the intake, which bounds its queue by time.
+    """
 
     def __init__(self, app: ASGIApp, shed_above: int) -> None:
         self._app = app
@@ -37,8 +43,9 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        trace_id_var.set(trace_id_of(headers.get(b"traceparent")))
+        headers = dict(scope["headers"])
+        trace_id = trace_id_of(headers.get(b"traceparent", b"").decode("latin-1"))
+        trace_id_var.set(trace_id)
         started = time.perf_counter()
         scope.setdefault("state", {})["started"] = started
         status = 500
@@ -48,18 +55,22 @@ class Surroundings:
             nonlocal status, answered
             if message["type"] == "http.response.start":
                 status, answered = message["status"], True
-                message["headers"] = [*message["headers"], (b"x-trace-id", trace_id_var.get().encode())]
+                message["headers"] = [*message["headers"], (b"x-trace-id", trace_id.encode())]
             await send(message)
 
         state = scope["app"].state
-        counted = scope["path"] not in UNCOUNTED_PATHS
+        path = scope["path"]
+        counted = path not in UNCOUNTED_PATHS
+        taking = path == ATTEMPT_PATH and scope["method"] == "POST" and not scope["query_string"]
         if counted:
             state.pressure.begin()
         state.core.instruments.in_flight.inc()
-        self._in_flight += 1
+        self._in_flight += not taking
         try:
-            if counted and self._in_flight > self._shed_above:
-                await self._tell(None, scope, receive, watched, headers)
+            if taking:
+                await state.intake(scope, receive, watched)
+            elif counted and self._in_flight > self._shed_above:
+                raise TooLate("too many requests in flight")  # noqa: TRY301 – told like any other fault
             else:
                 await self._app(scope, _bounded(receive), watched)
         except Exception as fault:
@@ -68,31 +79,41 @@ class Surroundings:
             else:
                 await self._tell(fault, scope, receive, watched, headers)
         finally:
-            self._in_flight -= 1
+            self._in_flight -= not taking
             state.core.instruments.in_flight.dec()
             if counted:
                 state.pressure.end(status)
-            self._observe(state.core, scope, status, time.perf_counter() - started)
+            self._observe(state.core, scope, status, time.perf_counter() - started, taking=taking)
 
     @staticmethod
     async def _tell(
-        fault: Exception | None, scope: Scope, receive: Receive, send: Send, headers: dict[Any, str]
+        fault: Exception, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
     ) -> None:
-        reason, response = fault_response(fault, headers.get(b"accept-language"))
+        found = fault_problem(fault)
         if scope["method"] == "POST" and scope["path"].startswith(ATTEMPT_PATH):
             instruments = scope["app"].state.core.instruments
-            instruments.refused(UNKNOWN_CHANNEL, reason)
+            instruments.refused(UNKNOWN_CHANNEL, found.reason)
             instruments.attempts_unrecorded.inc()
+        response = response_of(found, headers.get(b"accept-language", b"").decode("latin-1"))
         await response(scope, receive, send)
 
     @staticmethod
-    def _observe(core: Core, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+    def _observe(core: Core, scope: Scope, status: int, seconds: float, *, taking: bool) -> None:
+        """Count, time and log the request.
+
+        Of the tries to take a slot only what was judged and refused is a line at level info: those that were
+        held or shed come by the thousand a second, and the attempts table has every one with its trace id.
+        """
+        route = ATTEMPT_PATH if taking else getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        core.instruments.request_seconds.labels(route, method, str(status)).observe(seconds)
-        level = logging.INFO if route not in UNCOUNTED_PATHS else logging.DEBUG
-        extra = {"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
-        log.log(level, "%s %s %s", method, route, status, extra=extra)
+        core.instruments.answered(route, method, status).observe(seconds)
+        quiet = route in UNCOUNTED_PATHS or (taking and status in QUIET)
+        level = logging.DEBUG if quiet else logging.INFO
+        if log.isEnabledFor(level):
+            extra = {"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
+            if reason := scope["state"].get("reason"):
+                extra["reason"] = reason
+            log.log(level, "%s %s %s", method, route, status, extra=extra)
 
 
 def _bounded(receive: Receive) -> Receive:

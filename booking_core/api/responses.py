@@ -17,6 +17,7 @@ from booking_core.api.forms import field_errors
 from booking_core.domain import FieldError
 from booking_core.messages import language_of
 from booking_core.problems import MEDIA_TYPE, problem
+from booking_core.service.batching import TooLate
 from booking_core.service.bookings import Refusal
 from booking_core.service.commands import CommandRefused, InvalidCommand, OutsideClaim
 from metrics.contract import PlanRefusal, Reason
@@ -79,15 +80,36 @@ def not_found(what: str) -> ProblemError:
     return ProblemError(PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what})
 
 
-def fault_response(fault: Exception | None, accept_language: str | None) -> tuple[Reason, JSONResponse]:
-    """What an exception is told as, in the one place where faults become reasons; None = shed."""
-    reason = Reason.SYSTEM_BUSY if fault is None else _reason_of(fault)
+def fault_problem(fault: Exception) -> ProblemError:
+    """What an exception is told as, in the one place where faults become reasons."""
+    if isinstance(fault, ProblemError):
+        return fault
+    reason = _reason_of(fault)
     if reason is Reason.INTERNAL_ERROR:
         log.error("fault", exc_info=fault)
-    elif fault is not None:
-        log.warning("%s: %s", reason.value, str(fault).splitlines()[0])
-    wait = random.randint(*RETRY_SECONDS)  # noqa: S311 – spreading retries, no secret
-    return reason, _answer(ProblemError(reason, retry_after_seconds=wait), accept_language)
+    else:
+        log.warning("%s: %s", reason.value, str(fault).partition("\n")[0])
+    return ProblemError(reason, retry_after_seconds=retry_seconds())
+
+
+def retry_seconds() -> int:
+    """When to come back after a system refusal."""
+    return random.randint(*RETRY_SECONDS)  # noqa: S311 – spreading retries, no secret
+
+
+def response_of(
+    found: ProblemError, accept_language: str | None, *, trace_id: str | None = None
+) -> JSONResponse:
+    """The problem as it is sent, in the caller's language."""
+    language = language_of(accept_language)
+    body = problem(found.reason, language=language, trace_id=trace_id or trace_id_var.get(), **found.told)
+    body["status"] = status = found.status or body["status"]
+    headers = {"Content-Language": language}
+    if body["retry_after"] is not None:
+        headers["Retry-After"] = str(body["retry_after"])
+    if found.reason is Reason.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
 async def told(request: Request, fault: Exception) -> JSONResponse:
@@ -105,14 +127,14 @@ async def told(request: Request, fault: Exception) -> JSONResponse:
             problem_found = ProblemError(Reason.INVALID_FIELD, status, context=context, errors=[error])
         case _:
             raise fault
-    answer = _answer(problem_found, request.headers.get("accept-language"))
+    answer = response_of(problem_found, request.headers.get("accept-language"))
     answer.headers.update(getattr(fault, "headers", None) or {})  # a 405 names the methods in Allow
     return answer
 
 
 def _reason_of(fault: Exception) -> Reason:
     """The reason that a fault is counted and told under."""
-    if isinstance(fault, PoolTimeoutError):
+    if isinstance(fault, PoolTimeoutError | TooLate):
         return Reason.SYSTEM_BUSY
     if isinstance(fault, TimeoutError):
         return Reason.TIMEOUT
@@ -124,15 +146,3 @@ def _reason_of(fault: Exception) -> Reason:
         if isinstance(fault, OperationalError) or fault.connection_invalidated:
             return Reason.DEPENDENCY_DOWN
     return Reason.INTERNAL_ERROR
-
-
-def _answer(found: ProblemError, accept_language: str | None) -> JSONResponse:
-    language = language_of(accept_language)
-    body = problem(found.reason, language=language, trace_id=trace_id_var.get(), **found.told)
-    body["status"] = status = found.status or body["status"]
-    headers = {"Content-Language": language}
-    if body["retry_after"] is not None:
-        headers["Retry-After"] = str(body["retry_after"])
-    if found.reason is Reason.UNAUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body, status, headers, MEDIA_TYPE)

@@ -1,0 +1,180 @@
+"""POST /v1/bookings: the request that storms are made of, answered on the event loop without a thread.
+
+The middleware calls `Intake` before FastAPI's routing; the documented route of api.bookings, which also only
+looks (`?dry_run=true`), calls the same function. Nothing but a refusal's remedies is read in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any, Final, TypeVar
+
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response
+from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
+
+from booking_core.api.access import BOOKERS, TokenCache, admitted, secret_of
+from booking_core.api.forms import BODY_BYTES, BookingForm, parse
+from booking_core.api.late import LateRecords, Unrecorded
+from booking_core.api.responses import ProblemError, fault_problem, problem_of, response_of, retry_seconds
+from booking_core.domain import FieldError, Refused
+from booking_core.service.admission import Admission
+from booking_core.service.batch import Job
+from booking_core.service.batching import do
+from booking_core.service.bookings import Judgement, refusing, taking, told, with_remedies
+from booking_core.service.core import Asking, Core
+from metrics.contract import Cause, Reason
+from metrics.instruments import UNKNOWN_CHANNEL
+from metrics.logs import trace_id_var
+
+T = TypeVar("T")
+
+KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
+HEADERS: Final = (b"authorization", b"idempotency-key", b"accept-language")
+NO_TRACE: Final = "0" * 32
+GONE: Final = 499
+"""Status, in our figures only, of a request whose client left before it had sent it."""
+
+
+@dataclass(slots=True)
+class Try:
+    """A request as it came, with its state (which the access log tells), and the channel once it is known."""
+
+    secret: str | None
+    key: str
+    language: str
+    state: dict[str, Any]
+    body: bytes = b""
+    channel: str = UNKNOWN_CHANNEL
+
+
+class Intake:
+    """What answers the tries to take a slot in one worker process.
+
+    `waiting_answers` bounds those that use or wait for a thread.
+    """
+
+    def __init__(
+        self, core: Core, tokens: TokenCache, admission: Admission, late: LateRecords, waiting_answers: int
+    ) -> None:
+        self._core = core
+        self._tokens = tokens
+        self._admission = admission
+        self._late = late
+        self._waiting_answers = waiting_answers
+        self._in_threads = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as an ASGI application."""
+        response = await self.answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        """What the request is told; whatever it was, nothing is raised."""
+        headers = dict(reversed(scope["headers"]))  # the first of a name counts
+        secret, key, language = (headers.get(name, b"").decode("latin-1") for name in HEADERS)
+        asked = Try(secret_of(secret), key, language, scope["state"])
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return Response(status_code=GONE)
+            asked.body += message.get("body", b"")
+            if not message.get("more_body") or len(asked.body) > BODY_BYTES:
+                break
+        try:
+            if self._busy():
+                return await self._unjudged(asked, Reason.SYSTEM_BUSY, _busy(language, retry_seconds()))
+            caller = await admitted(self._tokens, asked.secret, BOOKERS)
+            return await self._judged(asked, Asking(caller, trace_id_var.get(), asked.state["started"]))
+        except Exception as fault:  # noqa: BLE001 – told in the one place where faults become reasons
+            found = fault_problem(fault)
+            return await self._unjudged(asked, found.reason, response_of(found, language))
+
+    async def _judged(self, asked: Try, asking: Asking) -> Response:
+        """What the batch says of the try. Raises ProblemError and faults where it was not judged."""
+        form, said = parse(BookingForm, asked.body)
+        asked.channel = said.channel or UNKNOWN_CHANNEL
+        customer = asking.caller.holder or f"loan {said.loan_ref}"
+        if seconds := self._admission.enter(customer):
+            raise ProblemError(Reason.RATE_LIMITED, retry_after_seconds=ceil(seconds))
+        try:
+            if isinstance(form, Refused) or not KEY.fullmatch(asked.key):
+                refused = form if isinstance(form, Refused) else _key_fault(asked.key)
+                answer: Any = await self._do(asked, refusing(asking, refused, said))
+                outcome: Any = with_remedies(self._core, answer, said)
+            else:
+                wish = form.wish()
+                answer = await self._do(asked, taking(asking, wish, asked.key))
+                if isinstance(answer, Judgement):
+                    outcome = await self._in_thread(told, self._core, wish, answer)
+                else:
+                    outcome = told(self._core, wish, answer)
+        finally:
+            self._admission.leave(customer)
+        if isinstance(answer, Judgement):
+            asked.state["reason"] = answer.refused.reason.value
+            return response_of(problem_of(outcome), asked.language)
+        replay = {"Idempotent-Replay": "true"} if outcome.replayed else None
+        return Response(to_json(outcome.body), 201, replay, "application/json")
+
+    async def _do(self, asked: Try, job: Job[T]) -> T:
+        if self._core.batcher is None:
+            return await self._in_thread(do, self._core, job)
+        left = self._admission.limits.deadline_seconds - (time.perf_counter() - asked.state["started"])
+        return await self._core.batcher.do_async(job, left)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        self._in_threads += 1
+        try:
+            return await run_in_threadpool(work, *arguments)
+        finally:
+            self._in_threads -= 1
+
+    def _busy(self) -> bool:
+        """Whether a newcomer would wait too long."""
+        batcher = self._core.batcher
+        wait = 0.0 if batcher is None else batcher.wait_seconds()
+        return self._in_threads >= self._waiting_answers or self._admission.too_long(wait)
+
+    async def _unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
+        """The response, after the try was counted, kept for the record and held back for its turn."""
+        self._core.instruments.refused(asked.channel, reason)
+        asked.state["reason"] = reason.value
+        if asked.secret and (reason.cause is Cause.SYSTEM or reason is Reason.RATE_LIMITED):
+            known = (asked.secret, asked.body, reason, trace_id_var.get(), asked.state["started"])
+            self._late.keep(Unrecorded(*known))
+        if seconds := self._admission.pause():
+            await asyncio.sleep(seconds)
+        return response
+
+
+def _busy(accept_language: str, seconds: int) -> Response:
+    """The answer to who is refused unread: a copy of one made before, with its own trace id."""
+    response = copy(_made(accept_language, seconds))
+    response.body = bytes(response.body).replace(NO_TRACE.encode(), trace_id_var.get().encode())
+    return response
+
+
+@lru_cache(maxsize=1000)
+def _made(accept_language: str, seconds: int) -> Response:
+    return response_of(
+        ProblemError(Reason.SYSTEM_BUSY, retry_after_seconds=seconds), accept_language, trace_id=NO_TRACE
+    )
+
+
+def _key_fault(key: str) -> Refused:
+    error = FieldError(
+        "header:Idempotency-Key",
+        "send 1 to 128 visible ASCII characters, new for each booking and the same for its repetitions",
+        "请提供 1 至 128 个可见 ASCII 字符；每次新预约使用新值，重试时保持不变",
+    )
+    reason = Reason.MISSING_FIELD if not key else Reason.INVALID_FIELD
+    return Refused(reason, errors=(error,), context={"fields": "header Idempotency-Key"})
