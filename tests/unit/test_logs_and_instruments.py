@@ -8,7 +8,7 @@ import logging
 
 from prometheus_client import CollectorRegistry
 
-from metrics.contract import Channel, Reason
+from metrics.contract import Channel, OfferOutcome, Reason, Shown
 from metrics.instruments import UNKNOWN_CHANNEL, Instruments
 from metrics.logs import JsonFormatter, hashed, trace_id_of, trace_id_var
 
@@ -48,8 +48,8 @@ def test_a_trace_id_is_taken_over_only_if_well_formed() -> None:
         assert len(made) == 32
 
 
-def test_every_reason_is_counted_from_zero() -> None:
-    """Each channel and reason stands at 0 before its first failure, which rate() would lose otherwise."""
+def test_every_label_is_counted_from_zero() -> None:
+    """Each label value stands at 0 before it first happens, which rate() would lose otherwise."""
     registry = CollectorRegistry()
     Instruments(registry)
     for channel in (*Channel, UNKNOWN_CHANNEL):
@@ -58,3 +58,7 @@ def test_every_reason_is_counted_from_zero() -> None:
             assert registry.get_sample_value("booking_attempts_total", labels) == 0
         held = {"channel": channel, "outcome": "held", "reason": ""}
         assert registry.get_sample_value("booking_attempts_total", held) == 0
+    for shown in Shown:
+        assert registry.get_sample_value("booking_shown_free_total", {"outcome": shown}) == 0
+    for offer in OfferOutcome:
+        assert registry.get_sample_value("booking_waitlist_offers_total", {"outcome": offer}) == 0
