@@ -1,0 +1,50 @@
+"""Builders of the waitlist: entries as values, and joining without HTTP."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from booking_core.queueing import Entry
+from booking_core.service import waitlist
+from booking_core.service.bookings import Refusal, Taken
+from booking_core.service.core import Core
+from booking_core.service.waitlist import Joining
+from metrics.contract import Channel
+from tests.support.bank import Bank
+from tests.support.wishes import asking
+
+NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
+"""Monday 09:00 in Shanghai."""
+TODAY = date(2026, 3, 2)
+
+
+def entry(ref: str = "W1", *, after: int = 0, wished: int = 1, latest: int = 10, **other: Any) -> Entry:
+    """An entry that joined so many seconds after NOW, for the days that lie so far ahead."""
+    told: dict[str, Any] = {
+        "loan_ref": f"L-{ref}",
+        "branch_id": "b1",
+        "region_id": "north",
+        "wished_day": TODAY + timedelta(days=wished),
+        "latest_day": TODAY + timedelta(days=latest),
+        "channel": "app",
+        "priority": 0,
+        "status": "waiting",
+        "joined_utc": NOW + timedelta(seconds=after),
+        "actor": "test",
+    }
+    return Entry(entry_ref=ref, **(told | other))
+
+
+def join(core: Core, bank: Bank, loan: str, *, days: int = 2, branch: str = "b1", **other: Any) -> Any:
+    """The outcome of joining for the day so far ahead."""
+    who = {name: other.pop(name) for name in ("region", "holder") if name in other}
+    channel = other.pop("channel", Channel.APP)
+    wanted = Joining(loan, branch, bank.today + timedelta(days=days), channel, **other)
+    return waitlist.join(core, asking(**who), wanted)
+
+
+def entry_ref(outcome: Taken | Refusal | None) -> str:
+    """The reference of the entry that was told."""
+    assert isinstance(outcome, Taken), outcome
+    return str(outcome.body["entry"]["ref"])
