@@ -15,9 +15,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import Connection
 
+from booking_core import actions
 from booking_core.choosing import SAFE, Place, Tally
 from booking_core.decide import Rules, decide_slot, judge_loan, reserved_cny
-from booking_core.domain import Accepted, LoanState, Refused, SlotState, Wish, period_start
+from booking_core.domain import Accepted, LoanState, Refused, SlotState, Violation, Wish, period_start
 from booking_core.service.availability import Availability
 from booking_core.store.availability import BranchDays, NextLimits, Roomiest, View
 from booking_core.store.quotas import key_of
@@ -116,7 +117,7 @@ async def advise_async(
 
 def change_fields(refused: Refused) -> tuple[Remedy, ...]:
     """One action for each field that does not fit."""
-    return tuple({"action": "change_field", "pointer": error.pointer} for error in refused.errors)
+    return tuple(actions.change_field(error.pointer) for error in refused.errors)
 
 
 def judged(view: View, slot: SlotState, wish: Wish, situation: Situation) -> Accepted | Refused:
@@ -181,11 +182,7 @@ class _Hunt:
         self._tried: list[tuple[View, Place]] = []
         self._free: list[tuple[SlotState, Place]] = []
         """Found so far, likely to be free still when the customer comes."""
-        self._full = [
-            (v.scope_kind, PeriodKind(v.period_kind), v.period_start)
-            for v in refused.violations
-            if key_of(v.quota_id)
-        ]
+        self._full = [full for v in refused.violations if (full := _full_period(v))]
         slot, loan, rules = situation.slot, situation.loan, situation.rules
         now = situation.business_now
         today, self._last = now.astimezone(rules.zone).date(), rules.last_day(now)
@@ -197,18 +194,15 @@ class _Hunt:
 
     def remedies(self) -> Search[tuple[Remedy, ...]]:
         """The actions, best first."""
-        refused, capacity = self._refused, self._refused.reason.cause is Cause.CAPACITY
+        refused, slot = self._refused, self._situation.slot
+        capacity = refused.reason.cause is Cause.CAPACITY
         match refused.reason:
             case Reason.DUPLICATE_BOOKING:
-                booking = f"/v1/bookings/{refused.context['booking']}"
-                return (
-                    {"action": "view_booking", "method": "GET", "href": booking},
-                    {"action": "cancel_booking", "method": "DELETE", "href": booking},
-                )
+                return actions.of_booking(refused.context["booking"])
             case Reason.LOAN_NOT_FOUND:
-                return ({"action": "change_field", "pointer": "/loan"},)
+                return (actions.change_field("/loan"),)
             case Reason.IDEMPOTENCY_CONFLICT:
-                return ({"action": "change_field", "pointer": "header:Idempotency-Key"},)
+                return (actions.change_field("header:Idempotency-Key"),)
         wants_slot = (
             capacity
             or refused.reason in ANOTHER_SLOT_HELPS
@@ -217,14 +211,14 @@ class _Hunt:
         if not wants_slot or not self._situation.own_loan:
             return change_fields(refused)
         safe = yield from self._safe()
-        waitlist = [self._join_waitlist(self._situation.slot)] if capacity and self._situation.slot else []
+        waitlist = [actions.join_waitlist(self._wish, slot)] if capacity and slot else []
         if waitlist and not safe:
-            waitlist += [self._take_slot(slot) for slot in self._unsafe()]
+            waitlist += [self._take_slot(free) for free in self._unsafe()]
         return (*safe, *waitlist, *change_fields(refused))
 
     def _safe(self) -> Search[list[Remedy]]:
         """What is likely to work, nearest to the wish first; counted as recommended."""
-        slot, region = self._situation.slot, ""
+        slot = self._situation.slot
         week = yield self._week(self._day, self._wish.channel)
         region = slot.region_id if slot else week.region_id
         if self._situation.region_claim not in {None, region}:
@@ -279,24 +273,22 @@ class _Hunt:
 
     def _take(self, view: View, at: tuple[str, date], wanted: int) -> int:
         """How many slots of the place were noted as free, at most the wanted number."""
-        place = view.places.get(at)
-        if place is None:
+        if (place := view.places.get(at)) is None:
             return 0
         self._tried.append((view, place))
-        found = [(slot, place) for slot in self._fitting(view, place, SAFE, wanted)]
-        self._free += found
+        found = self._fitting(view, place, SAFE, wanted)
+        self._free += [(slot, place) for slot in found]
         return len(found)
 
     def _fitting(self, view: View, place: Place, least: float, wanted: int) -> list[SlotState]:
         """Slots of the place that would be granted, with at least this chance when the customer comes."""
         found: list[SlotState] = []
-        near = self._near + timedelta(days=(place.day - self._day).days)
-        wished = self._situation.slot
-        capacity = self._refused.reason.cause is Cause.CAPACITY
+        near = self._near + (place.day - self._day)
+        wished = self._situation.slot if self._refused.reason.cause is Cause.CAPACITY else None
         for slot in self._odds.slots(place, self._rng, near=near, cny=self._cny, least=least):
             if len(found) == wanted or not self._left:
                 break
-            if slot.start_utc < self._earliest or (capacity and wished and slot.slot_id == wished.slot_id):
+            if slot.start_utc < self._earliest or (wished and slot.slot_id == wished.slot_id):
                 continue
             self._left -= 1
             if isinstance(judged(view, slot, self._wish, self._situation), Accepted):
@@ -333,23 +325,20 @@ class _Hunt:
 
     def _smaller_amount(self, week: View) -> list[Remedy]:
         """The same slot for the amount that the day's funds still have, where only they bind."""
-        slot, loan, bind = self._situation.slot, self._situation.loan, self._refused.violations
-        if slot is None or loan is None or not bind:
-            return []
-        if any(v.period_kind != PeriodKind.FUNDS_DAY for v in bind):
+        slot, bind = self._situation.slot, self._refused.violations
+        if slot is None or not bind or any(v.period_kind != PeriodKind.FUNDS_DAY for v in bind):
             return []
         fits = min(v.limit_units - v.used_units for v in bind)
-        option = None if self._wish.option == WHOLE else self._wish.option
-        asked = replace(self._wish, amount_cny=Decimal(max(0, fits)), option=option)
         place = week.places.get((slot.branch_id, slot.service_day))
         found = next((s for s in place.slots if s.slot_id == slot.slot_id), None) if place else None
         if place is None or found is None or fits < 1:
             return []
-        if not isinstance(judged(week, found, asked, self._situation), Accepted):
+        option = None if self._wish.option == WHOLE else self._wish.option
+        asked = replace(self._wish, amount_cny=Decimal(fits), option=option)
+        needs = ((level, fits if level.funds else 1) for level in place.levels)
+        likely = all(self._odds.chance(level, place.seen_at, need) >= SAFE for level, need in needs)
+        if not likely or not isinstance(judged(week, found, asked, self._situation), Accepted):
             return []
-        for level in place.levels:
-            if self._odds.chance(level, place.seen_at, fits if level.funds else 1) < SAFE:
-                return []
         self._count(found, place, 1, fits)
         return [{**self._take_slot(found, asked), "action": "smaller_amount", "amount": str(fits)}]
 
@@ -368,37 +357,19 @@ class _Hunt:
         )
 
     def _week(self, day: date, channel: str) -> BranchDays:
-        monday = _monday(day)
-        return BranchDays(self._branch, monday, monday + timedelta(days=6), channel)
+        return BranchDays(self._branch, _monday(day), _monday(day) + timedelta(days=6), channel)
 
     def _take_slot(self, slot: SlotState, wish: Wish | None = None) -> Remedy:
-        wish = wish or self._wish
-        told = {
-            "loan": wish.loan_ref,
-            "slot": slot.slot_id,
-            "channel": wish.channel,
-            "amount": None if wish.amount_cny is None else str(wish.amount_cny),
-            "option": wish.option,
-            "contact": wish.contact,
-        }
-        return {
-            "action": "take_slot",
-            "slot": slot.slot_id,
-            "branch": slot.branch_id,
-            "start": slot.start_utc.astimezone(self._situation.rules.zone).isoformat(),
-            "method": "POST",
-            "href": "/v1/bookings",
-            "body": {name: value for name, value in told.items() if value is not None},
-        }
+        return actions.take_slot(wish or self._wish, slot, self._situation.rules.zone)
 
-    def _join_waitlist(self, slot: SlotState) -> Remedy:
-        body = {
-            "loan": self._wish.loan_ref,
-            "branch": slot.branch_id,
-            "wished_day": slot.service_day.isoformat(),
-            "channel": self._wish.channel,
-        }
-        return {"action": "join_waitlist", "method": "POST", "href": "/v1/waitlist", "body": body}
+
+def _full_period(violation: Violation) -> tuple[ScopeKind, PeriodKind, date] | None:
+    """What is full, more surely than any look could tell; None where it is the slot alone."""
+    start = violation.period_start
+    if key := key_of(violation.quota_id):
+        return key.scope_kind, key.period_kind, start
+    waited_for = violation.scope_kind == "waitlist"
+    return (ScopeKind.BRANCH, PeriodKind.DAY, start) if waited_for else None
 
 
 def _monday(day: date) -> date:

@@ -1,4 +1,4 @@
-"""A storm in memory: refused customers are told remedies by several processes and follow the first at once."""
+"""A storm in memory: several processes tell refused customers remedies, who follow the first at once."""
 
 from __future__ import annotations
 
