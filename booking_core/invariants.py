@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     Engine,
     Row,
     Select,
     String,
-    bindparam,
     case,
     func,
     literal,
@@ -38,6 +36,7 @@ from booking_core.database import make_engine
 from booking_core.domain import period_start
 from booking_core.settings import load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
+from booking_core.store.rows import one_of
 from booking_core.store.slots import LIVE
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 from metrics.logs import hashed
@@ -193,14 +192,14 @@ def _recount(connection: Connection, since: date, kinds: set[tuple[str, bool]]) 
 def _loans(connection: Connection) -> Iterator[str]:
     """The loans with several live bookings, told by hash since these lines are logged."""
     b = t.bookings.c
-    statement = select(b.loan_ref, func.count()).where(_status_in(LIVE)).group_by(b.loan_ref)
+    statement = select(b.loan_ref, func.count()).where(one_of(b.status, LIVE)).group_by(b.loan_ref)
     for loan_ref, bookings in connection.execute(statement.having(func.count() > 1)):
         yield f"loan {hashed(loan_ref)}: {bookings} live bookings"
 
 
 def _forgotten_holds(connection: Connection, before: datetime) -> Iterator[str]:
     b = t.bookings.c
-    statement = select(b.booking_ref, b.status, b.held_until_utc).where(_status_in(("held", "offered")))
+    statement = select(b.booking_ref, b.status, b.held_until_utc).where(one_of(b.status, ("held", "offered")))
     for ref, status, until in connection.execute(statement.where(b.held_until_utc < before)):
         yield f"booking {ref}: {status} until {until:%Y-%m-%dT%H:%M:%SZ}, which is over"
 
@@ -213,12 +212,6 @@ def _entries_without_offer(connection: Connection) -> Iterator[str]:
     )
     for entry_ref, booking_ref in connection.execute(statement):
         yield f"waitlist entry {entry_ref}: offered, but booking {booking_ref} is no offer"
-
-
-def _status_in(statuses: tuple[str, ...]) -> ColumnElement[bool]:
-    """The condition with its values as literals, so that SQLite sees that a partial index fits."""
-    values: BindParameter[Any] = bindparam("statuses", statuses, expanding=True, literal_execute=True)
-    return t.bookings.c.status.in_(values)
 
 
 def main() -> None:
