@@ -1,4 +1,4 @@
-"""The chances of a slot: recommendations count, processes keep to their shares, looks are not the last word."""
+"""The chances of a slot: recommendations count, processes keep to their shares, looks are not all."""
 
 from __future__ import annotations
 
