@@ -279,7 +279,7 @@ def test_a_recount_of_a_hundred_thousand_bookings_takes_a_second_or_two(sqlite_b
         counter(sqlite_bank, scope, 100_000 if scope.startswith("branch") else 5_000_000, "funds_day")
     started = time.perf_counter()
     assert broken(sqlite_bank) == {}
-    assert time.perf_counter() - started < 5, "measured: 0.4 s"
+    assert time.perf_counter() - started < 5, "measured: 0.6 s"
 
 
 def test_the_command_prints_every_broken_row(
