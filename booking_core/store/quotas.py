@@ -24,6 +24,9 @@ from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, S
 COUNTED_STATUSES: Final = ("offered", "held", "confirmed", "checked_in", "completed", "no_show")
 """Bookings that use units of their quotas."""
 
+PLACES: Final = 4_096
+"""Branch days and channels whose periods are kept by name: some 6 KB each."""
+
 Period = tuple[QuotaKey, date]
 """One concrete period of a quota: the quota and the first day."""
 
@@ -71,7 +74,7 @@ def period_of(row: Any) -> Period:
     return key, row.period_start
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=PLACES)
 def periods_of(branch_id: str, region_id: str, day: date, channel: str) -> tuple[Period, ...]:
     """Every period that a booking counts in: branch, region, bank × day, week, month × all channels, its own.
 
@@ -91,7 +94,7 @@ def period_id(period: Period) -> str:
     return f"{key.quota_id}:{start}"
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=PLACES)
 def _named_periods(branch_id: str, region_id: str, day: date, channel: str) -> dict[str, Period]:
     """`periods_of` by their ids."""
     return {period_id(period): period for period in periods_of(branch_id, region_id, day, channel)}
@@ -204,7 +207,7 @@ def count_units(connection: Connection, periods: Collection[Period]) -> dict[Per
     used: Counter[Period] = Counter()
     for *booked, units, cny in connection.execute(sums):
         for period in periods_of(*booked):
-            used[period] += period[0].measured(units, cny or 0)
+            used[period] += period[0].measured(int(units), int(cny or 0))
     return {period: used[period] for period in periods}
 
 

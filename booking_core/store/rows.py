@@ -150,7 +150,7 @@ def put_rows(
     if replace and values:
         statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     else:
-        statement = statement.on_conflict_do_nothing(index_elements=keys)
+        statement = statement.on_conflict_do_nothing()  # on any key: two may make the same row at once
     connection.execute(statement, list(rows))
 
 
