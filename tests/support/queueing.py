@@ -12,7 +12,7 @@ from booking_core.service.core import Core
 from booking_core.service.waitlist import Joining
 from metrics.contract import Channel
 from tests.support.bank import Bank
-from tests.support.wishes import asking
+from tests.support.wishes import Wall, asking
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 """Monday 09:00 in Shanghai."""
@@ -37,7 +37,9 @@ def entry(ref: str = "W1", *, after: int = 0, wished: int = 1, latest: int = 10,
 
 
 def join(core: Core, bank: Bank, loan: str, *, days: int = 2, branch: str = "b1", **other: Any) -> Any:
-    """The outcome of joining for the day so far ahead."""
+    """The outcome of joining for the day so far ahead, a moment after whatever was before."""
+    if isinstance(core.wall, Wall):
+        core.wall.move(milliseconds=1)
     who = {name: other.pop(name) for name in ("region", "holder") if name in other}
     channel = other.pop("channel", Channel.APP)
     wanted = Joining(loan, branch, bank.today + timedelta(days=days), channel, **other)
