@@ -20,6 +20,7 @@ from gunicorn.pidfile import Pidfile
 from prometheus_client import mmap_dict, multiprocess, values
 
 from booking_core.api.app import create_app
+from booking_core.service.admission import Limits
 from booking_core.service.batching import BATCH_JOBS
 from metrics.logs import configure_logs
 
@@ -72,9 +73,16 @@ def serve(arguments: argparse.Namespace) -> int:
         ("workers", arguments.workers, 256),
         ("threads", arguments.threads, 256),
         ("batch", arguments.batch, 1_000),
+        ("rate-burst", arguments.rate_burst, 1_000_000),
     ):
         if not 1 <= value <= greatest:
             raise ValueError(f"--{name} {value}: expected 1 to {greatest}")
+    for name, seconds, greatest in (
+        ("deadline", arguments.deadline, GRACEFUL_SECONDS),
+        ("rate-per-second", arguments.rate_per_second, 1_000_000),
+    ):
+        if not 0 < seconds <= greatest:
+            raise ValueError(f"--{name} {seconds}: expected above 0 and at most {greatest}")
     folder = run_dir()
     running = Pidfile(str(folder / PIDFILE)).validate()
     if running and running != os.getpid():  # a container begun anew has the numbers of the one before
@@ -143,7 +151,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        return create_app(threads=self._arguments.threads, batch_jobs=self._arguments.batch)
+        given = self._arguments
+        limits = Limits(given.deadline, given.rate_burst, given.rate_per_second)
+        return create_app(threads=given.threads, batch_jobs=given.batch, limits=limits)
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -161,6 +171,27 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default=BATCH_JOBS,
         metavar="N",
         help=f"requests judged by one transaction at most; 1 = one each ({BATCH_JOBS})",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        default=Limits.deadline_seconds,
+        metavar="SECONDS",
+        help=f"seconds to an answer; who would wait longer is refused ({Limits.deadline_seconds:g})",
+    )
+    parser.add_argument(
+        "--rate-burst",
+        type=int,
+        default=Limits.burst,
+        metavar="N",
+        help=f"tries of one customer at once, in each worker ({Limits.burst})",
+    )
+    parser.add_argument(
+        "--rate-per-second",
+        type=float,
+        default=Limits.per_second,
+        metavar="N",
+        help=f"further tries of one customer ({Limits.per_second:g})",
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.set_defaults(run=serve)

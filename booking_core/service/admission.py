@@ -16,7 +16,7 @@ CUSTOMERS: Final = 50_000
 """Customers remembered; one who was forgotten begins with a full bucket."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What a worker process accepts."""
 
@@ -46,7 +46,7 @@ class Admission:
 
     def too_long(self, wait_seconds: float) -> bool:
         """Whether a request that would wait so long is better refused at once."""
-        return wait_seconds * 2 > self.limits.deadline_seconds
+        return wait_seconds * 2 >= self.limits.deadline_seconds
 
     def enter(self, customer: str) -> float:
         """0.0 and the customer's try waits until `leave`; else the seconds until the next is worth it."""
