@@ -10,17 +10,28 @@ from metrics.contract import Reason
 from tests.support.bank import Bank
 from tests.support.counts import attempts_by_outcome, drift, rows
 from tests.support.postgres import PostgresCluster
-from tests.support.race_demo import race
+from tests.support.race_demo import nested_race, race
 from tests.support.wishes import asking, book, core_on, reason, ref
 
 
 def test_the_race_sells_exactly_the_units_with_locks_and_more_without(postgres: PostgresCluster) -> None:
     """With the locks 20 units are sold of 20; the same race with the locks removed oversells."""
     held = race(postgres.fresh_database(), locks=True)
-    assert (held.accepted, held.oversold, held.recorded, held.drift) == (20, 0, 120, [])
+    assert (held.accepted, held.oversold, held.recorded) == (20, 0, 120)
+    assert (held.drift, held.unfair) == ([], [])
 
-    removed = max((race(postgres.fresh_database(), locks=False) for _ in range(3)), key=lambda r: r.oversold)
-    assert removed.oversold > 0
+    races = (race(postgres.fresh_database(), locks=False) for _ in range(3))
+    removed = next((race for race in races if race.oversold), None)
+    assert removed
+    assert removed.drift
+    assert removed.unfair
+
+
+def test_limits_within_limits_sell_all_that_each_allows(postgres: PostgresCluster) -> None:
+    """Where other limits bind other wishes no level is oversold, and no wish refused that would fit."""
+    nested = nested_race(postgres.fresh_database())
+    assert (nested.accepted, nested.oversold, nested.recorded) == (24, 0, 180)
+    assert (nested.drift, nested.unfair) == ([], [])
 
 
 def test_one_loan_racing_for_many_slots_gets_one_booking(postgres_bank: Bank) -> None:
