@@ -25,7 +25,6 @@ from tests.support.counts import drift, rows
 from tests.support.queueing import entry_ref, join
 from tests.support.wishes import Wall, asking, book, core_on, reason, ref
 
-
 BOTH = pytest.mark.parametrize("bank", ["sqlite", "postgres"], indirect=True)
 """For what lies in the SQL; the rest of the claims is the same code on either database."""
 
