@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from booking_core.domain import Accepted, Refused, SlotState, Wish
 from booking_core.remedies import Situation, judged
@@ -71,8 +73,8 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
                 "slot": slot.slot_id,
                 "branch": slot.branch_id,
                 "service_day": slot.service_day.isoformat(),
-                "start": slot.start_utc.astimezone(zone).isoformat(),
-                "end": slot.end_utc.astimezone(zone).isoformat(),
+                "start": _local(slot.start_utc, zone),
+                "end": _local(slot.end_utc, zone),
                 "free_units": view.free_units(slot),
                 "bookable": isinstance(verdict, Accepted),
                 "reason": verdict.reason if isinstance(verdict, Refused) else None,
@@ -101,6 +103,11 @@ def loan(core: Core, asking: Asking, loan_ref: str) -> dict[str, Any] | Refusal:
         "eligible_from": state.eligible_from and state.eligible_from.isoformat(),
         "live_booking": state.live_booking_ref,
     }
+
+
+@lru_cache(maxsize=10_000)
+def _local(moment_utc: datetime, zone: ZoneInfo) -> str:
+    return moment_utc.astimezone(zone).isoformat()
 
 
 def _fold_full_range(

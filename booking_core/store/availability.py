@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, func, select
@@ -13,15 +14,18 @@ from booking_core import tables as t
 from booking_core.choosing import Place
 from booking_core.domain import QuotaState, Refused, SlotState
 from booking_core.store import quotas, slots, waitlist
-from metrics.contract import PeriodKind
+from metrics.contract import UNIT_PERIODS
 
 ROOMIEST: Final = 400
 """Slots that a look at a whole region's day brings at most: of each branch those with the most room."""
 
+UNLIMITED: Final = 10**9
+"""Units free where no limit stands."""
+
 BranchDay: TypeAlias = tuple[str, date]
 
 
-@dataclass(slots=True)
+@dataclass
 class View:
     """Slots with everything that `decide` needs to judge them, as committed at one moment."""
 
@@ -31,29 +35,32 @@ class View:
     region_id: str | None
     """Of the branch; None for an unknown branch, or where several were looked at."""
     seen_at: float = 0.0
-    _places: dict[BranchDay, Place] | None = field(default=None, init=False)
 
     def free_units(self, slot: SlotState) -> int:
         """Units free at the narrowest of the slot's limits, the day's funds apart; 0 where others wait."""
-        at = (slot.branch_id, slot.service_day)
-        units = (q.free_units for q in self.limits[at] if q.key.period_kind is not PeriodKind.FUNDS_DAY)
-        return 0 if self.waiting[at] else min([slot.free_units, *units])
+        return min(slot.free_units, self._shared[slot.branch_id, slot.service_day])
 
-    @property
+    @cached_property
+    def _shared(self) -> dict[BranchDay, int]:
+        """Units free at the narrowest limit that all slots of a branch's day share."""
+        return {
+            at: 0
+            if self.waiting[at]
+            else min((q.free_units for q in some if q.key.period_kind in UNIT_PERIODS), default=UNLIMITED)
+            for at, some in self.limits.items()
+        }
+
+    @cached_property
     def places(self) -> dict[BranchDay, Place]:
         """The open slots with room by branch and day; full ones are absent."""
-        if self._places is None:
-            found: dict[BranchDay, list[SlotState]] = {}
-            for slot in self.slots:
-                if slot.free_units and not slot.closed:
-                    found.setdefault((slot.branch_id, slot.service_day), []).append(slot)
-            self._places = {
-                at: Place(
-                    *at[:1], some[0].region_id, at[1], some, self.limits[at], self.waiting[at], self.seen_at
-                )
-                for at, some in found.items()
-            }
-        return self._places
+        found: dict[BranchDay, list[SlotState]] = {}
+        for slot in self.slots:
+            if slot.free_units and not slot.closed:
+                found.setdefault((slot.branch_id, slot.service_day), []).append(slot)
+        return {
+            at: Place(at[0], some[0].region_id, at[1], some, self.limits[at], self.waiting[at], self.seen_at)
+            for at, some in found.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
