@@ -11,7 +11,16 @@ from typing import Any
 
 from booking_core import lifecycle
 from booking_core.decide import Rules, decide, judge_amount, judge_capacity
-from booking_core.domain import Accepted, Booking, LoanState, QuotaState, Refused, SlotState, Wish
+from booking_core.domain import (
+    Accepted,
+    Booking,
+    FieldError,
+    LoanState,
+    QuotaState,
+    Refused,
+    SlotState,
+    Wish,
+)
 from booking_core.lifecycle import judge_step
 from booking_core.remedies import Remedy, change_fields
 from booking_core.service.batch import Batch, Job, Needs
@@ -251,7 +260,7 @@ def change_booking(
         if not tried:
             return Refusal(outcome, change_fields(outcome))
         judged, now = refuse_in(batch, asking, outcome, wish, opens=False), batch.bookings[booking_ref]
-        if now.status in MOVABLE and judged.seen.loan:
+        if wished and now.status in MOVABLE and judged.seen.loan:
             judged = replace(judged, seen=replace(judged.seen, loan=_unbound(now, judged.seen.loan)))
         return judged, wish, now
 
@@ -307,7 +316,13 @@ def _judge_funds(batch: Batch, booking: Booking, cny: int) -> Refused | None:
     slot, limits = _without(batch, booking, batch.slots[booking.slot_id], booking.channel)
     funds = [q for q in limits if q.key.period_kind is PeriodKind.FUNDS_DAY]
     refused = judge_capacity(booking.units, slot, funds, batch.now.rules, cny=cny)
-    return refused if refused and refused.reason is Reason.FUNDS_CAP_REACHED else None
+    if refused is None or refused.reason is not Reason.FUNDS_CAP_REACHED:
+        return None
+    left = min(quota.free_units for quota in funds)
+    error = FieldError(
+        "/amount", f"at most {left} CNY are left of the day's funds", f"当日额度仅余 {left} 元"
+    )
+    return replace(refused, errors=(error,))
 
 
 def _without(
@@ -331,14 +346,15 @@ def _unbound(booking: Booking, loan: LoanState) -> LoanState:
 
 
 def _moves(booking: Booking, remedies: Iterable[Remedy]) -> Iterator[Remedy]:
-    """The remedies as whoever has the booking can take them: another slot by moving there, no waitlist."""
+    """The remedies that help whoever has the booking: other slots and channels by moving there."""
+    here = {"slot": booking.slot_id, "channel": booking.channel}
     for remedy in remedies:
-        if remedy.get("href") == "/v1/bookings":
-            body = {name: remedy["body"][name] for name in ("slot", "channel")}
-            if body != {"slot": booking.slot_id, "channel": booking.channel}:
+        if remedy["action"] in {"take_slot", "other_channel"}:
+            body = {name: remedy["body"][name] for name in here}
+            if body != here:
                 href = f"/v1/bookings/{booking.booking_ref}/reschedule"
                 yield {**remedy, "href": href, "body": body}
-        elif remedy.get("href") != "/v1/waitlist":
+        elif "href" not in remedy:
             yield remedy
 
 

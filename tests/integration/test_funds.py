@@ -96,6 +96,8 @@ def test_a_confirmation_above_what_was_reserved_is_judged(api: Api) -> None:
     refused = confirm(api, small, "101000.01")
     assert (refused.status_code, refused.json()["reason"]) == (409, "funds_cap_reached")
     assert refused.json()["violations"][0]["used"] == 499_000
+    assert "101000 CNY" in refused.json()["errors"][0]["message"]
+    assert refused.json()["remedies"] == [{"action": "change_field", "pointer": "/amount"}]
     assert api.client.get(f"/v1/bookings/{small}").json()["booking"]["status"] == "held"
     assert confirm(api, small, "101000").status_code == 200
     assert list(taken(api).values()) == [CAP]
