@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from booking_core.domain import FieldError, Refused, Wish
 from booking_core.messages import field_fault_zh
@@ -45,7 +46,8 @@ OneChannel = Annotated[Channel, WithJsonSchema({"type": "string", "enum": [*Chan
 def _told_as_text(value: Any) -> Any:
     """The value, unless it is a number, which pydantic would take for seconds since 1970."""
     if value is not None and not (isinstance(value, str) and "-" in value[1:]):
-        raise ValueError("expected a time with offset, e.g. 2026-03-02T10:00:00+08:00")
+        text = "expected a time with offset, e.g. 2026-03-02T10:00:00+08:00"
+        raise PydanticCustomError("datetime_parsing", text)
     return value
 
 

@@ -355,6 +355,14 @@ def test_an_unfit_body_names_its_field(api: Api, name: str, raw: str, pointer: s
     assert {"action": "change_field", "pointer": pointer} in refused.json()["remedies"]
 
 
+def test_a_wrong_time_is_told_in_chinese_as_well(api: Api) -> None:
+    """What is wrong with a time is told in the caller's language."""
+    ref = booked(api, api.bank.add_slot())
+    for wrong in (1700000000, "ten", "2026-03-02T10:00:00"):
+        refused = step(api, ref, "complete", {"service_ended": wrong}, headers={"Accept-Language": "zh"})
+        assert "2026-03-01T09:00:00+08:00" in refused.json()["errors"][0]["message"]
+
+
 @pytest.mark.parametrize("name", ["check-in", "complete", "no-show", "reschedule"])
 def test_an_unknown_booking_is_not_found(api: Api, name: str) -> None:
     """A step of a booking that is not there is told as 404."""

@@ -6,17 +6,17 @@ import re
 
 import pytest
 
-from booking_core.messages import TEXTS, language_of, text_of
+from booking_core.messages import CASES, TEXTS, Text, language_of, text_of
 from booking_core.problems import problem
 from metrics.contract import CAUSE_OF, Cause, PlanRefusal, Reason
 
 REASONS = [*Reason, *PlanRefusal]
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_every_reason_has_both_texts(reason: Reason | PlanRefusal) -> None:
-    """Each reason has a title and a detail in English and in Chinese."""
-    en, zh = TEXTS[reason]
+@pytest.mark.parametrize("pair", [*TEXTS.values(), *CASES.values()], ids=[*TEXTS, *CASES])
+def test_every_reason_has_both_texts(pair: tuple[Text, Text]) -> None:
+    """Each reason, and each special case of one, has a title and a detail in English and in Chinese."""
+    en, zh = pair
     assert en.title
     assert en.detail.endswith((".", "…"))
     assert re.search("[\u4e00-\u9fff]", zh.title)
@@ -28,6 +28,14 @@ def test_every_reason_has_both_texts(reason: Reason | PlanRefusal) -> None:
 def test_a_text_never_shows_a_hole(reason: Reason | PlanRefusal) -> None:
     """A value that is not known is shown as a dash."""
     assert "{" not in text_of(reason, "en", {}).detail
+
+
+def test_a_case_is_told_instead_of_the_reasons_own_text() -> None:
+    """Where the context names a case, that text is told, with its values."""
+    told = text_of(
+        Reason.HOLD_EXPIRED, "en", {"case": "wrong_status", "booking": "B1", "status": "completed"}
+    )
+    assert told.detail == "Booking B1 is completed, which does not allow this."
 
 
 def test_every_reason_has_a_cause() -> None:
