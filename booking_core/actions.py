@@ -40,10 +40,12 @@ def join_waitlist(wish: Wish, slot: SlotState) -> dict[str, Any]:
     return {"action": "join_waitlist", "method": "POST", "href": "/v1/waitlist", "body": body}
 
 
-def of_booking(booking_ref: str) -> tuple[dict[str, Any], ...]:
-    """What can be done with the booking there is."""
+def of_booking(booking_ref: str, entry_ref: str | None = None) -> tuple[dict[str, Any], ...]:
+    """What can be done with the booking there is; with the waitlist's entry where it is an offer."""
     booking = f"/v1/bookings/{booking_ref}"
+    accept = {"action": "accept_offer", "method": "POST", "href": f"/v1/waitlist/{entry_ref}/accept"}
     return (
+        *([accept] if entry_ref else []),
         {"action": "view_booking", "method": "GET", "href": booking},
         {"action": "cancel_booking", "method": "DELETE", "href": booking},
     )

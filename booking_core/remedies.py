@@ -198,7 +198,7 @@ class _Hunt:
         capacity = refused.reason.cause is Cause.CAPACITY
         match refused.reason:
             case Reason.DUPLICATE_BOOKING:
-                return actions.of_booking(refused.context["booking"])
+                return actions.of_booking(refused.context["booking"], refused.context.get("entry"))
             case Reason.LOAN_NOT_FOUND:
                 return (actions.change_field("/loan"),)
             case Reason.IDEMPOTENCY_CONFLICT:

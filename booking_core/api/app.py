@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 from starlette.exceptions import HTTPException
 
-from booking_core.api import bookings, calendar, control, operations, plans, quotas
+from booking_core.api import bookings, calendar, control, operations, plans, quotas, waitlist
 from booking_core.api.access import TokenCache
 from booking_core.api.late import LateRecords
 from booking_core.api.middleware import Surroundings
@@ -94,7 +94,7 @@ def create_app(
         lifespan=lifespan,
         responses={"4XX": {"description": "application/problem+json: reason, cause, violations, remedies"}},
     )
-    for part in (bookings, calendar, quotas, plans, control, operations):
+    for part in (bookings, waitlist, calendar, quotas, plans, control, operations):
         app.include_router(part.router)
     app.add_middleware(Surroundings, shed_above=in_flight)
     for fault in (ProblemError, RequestValidationError, HTTPException):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -168,6 +168,8 @@ def refuse_in(
 ) -> Judgement:
     """The refusal, recorded: as an attempt, and in the loan's wish episode where it opens one."""
     seen = situation(batch, asking, told)
+    if refused.reason is Reason.DUPLICATE_BOOKING and (entry := batch.entry_of(told.loan_ref or "")):
+        refused = replace(refused, context=refused.context | {"entry": entry.entry_ref})  # an offer to it
     if late := asking.answered is not None:  # who has booked since wishes no more
         opens = opens and not (seen.loan and seen.loan.live_booking_ref)
     if late or refused.reason.cause in RECORDED:
