@@ -7,6 +7,7 @@ processes. docs/benchmarks.md says what each figure means.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 import traceback
@@ -17,13 +18,13 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).absolute().parents[1]))
 
-from benchmarks.figures import growth, idle, overload, races, storm, throughput
+from benchmarks.figures import growth, idle, overload, races, storm, throughput, where
 from benchmarks.support.banks import Databases
 from benchmarks.support.machine import machine, sync_ms
 from benchmarks.support.pgbench import Pgbench, program
 from benchmarks.support.report import print_table, write_json
 from benchmarks.support.rounds import Figure
-from benchmarks.support.stage import Stage, batches
+from benchmarks.support.stage import Stage
 from tests.support.postgres import PostgresCluster
 
 PARTS: Final[dict[Callable[[Stage], list[Figure]], tuple[str, ...]]] = {
@@ -35,6 +36,7 @@ PARTS: Final[dict[Callable[[Stage], list[Figure]], tuple[str, ...]]] = {
     storm.remedies: ("remedy_success",),
     races.races: ("false_refusals", "oversell"),
     growth.cost: ("cost_growth",),
+    where.goes: ("statements_per_booking",),
 }
 """Each part measures its figures in the same rounds."""
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(f"booking.py: {', '.join(missing)} not found; apt-get install postgresql", file=sys.stderr)
         return 2
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # a connection is one
     wanted = arguments.only or [name for names in PARTS.values() for name in names]
     started, figures, faults = time.monotonic(), [], []
     with ExitStack() as stack:
@@ -73,7 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rounds": stage.rounds,
         "window_seconds": stage.seconds,
         "quick": stage.quick,
-        "batched": batches(),
         "details": stage.notes,
         "failed": faults,
         "took_seconds": round(time.monotonic() - started),
@@ -93,6 +96,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="3 short rounds; everything within 10 minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and setting here")
     parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,…", help=", ".join(names))
+    parser.add_argument("--profile", action="store_true", help="functions that use the CPU")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="worker processes of the core (2)"
     )
@@ -119,6 +123,7 @@ def _stage(arguments: argparse.Namespace, cluster: PostgresCluster) -> Stage:
         attempts=arguments.attempts,
         quick=arguments.quick,
         growth_rows=arguments.growth_rows,
+        profile=arguments.profile or not arguments.quick,
     )
 
 

@@ -24,6 +24,8 @@ WITHOUT_CANCELLING: Final = 0.7
 REGIONS, BRANCHES, DAYS, SLOTS = 4, 5, 10, 5
 UNITS_AN_ATTEMPT: Final = 0.35
 """Capacity of all slots together ÷ attempts: many sell out, on the way and at different times."""
+QUICK_SECONDS, LONG_SECONDS = 200.0, 3600.0
+"""The storms are cut off after so long, and say how many attempts they came to."""
 LEFTOVERS: Final = 2_000
 """Units that are free after the second storm and are booked to see that they are."""
 
@@ -36,7 +38,10 @@ def races(stage: Stage) -> list[Figure]:
         shape = _bank(attempts)
         with stage.server(shape, workers=max(WORKERS, stage.workers)) as server:
             slots = [slot for day in range(DAYS) for slot in shape.slot_ids(day)]
-            seen = server.load(CLIENTS, loans=attempts, slots=slots, cancelled=cancelled)
+            longest = QUICK_SECONDS * share if stage.quick else LONG_SECONDS
+            seen = server.load(
+                CLIENTS, loans=attempts, slots=slots, cancelled=cancelled, seconds=longest, ramp=0.0
+            )
             found = audit(server.engine_url, gone_for_good=not cancelled)
             if cancelled:
                 found.leftover_refused = _book_what_is_free(server, found, attempts)

@@ -106,7 +106,7 @@ def drive(load: Load) -> Seen:
     gc.disable()  # no cycles are made, and a collection would be a pause of the load
     tally = traffic.run(
         seconds=load.seconds,
-        ramp=load.ramp if load.seconds is not None else 0,
+        ramp=load.ramp,
         rate=load.rate,
         deadline=deadline,
         at_edge=at_edge,

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from benchmarks.support.banks import Databases, Shape, make_bank
-from benchmarks.support.generator import ROOT, Load, Seen, run
+from benchmarks.support.generator import Load, Seen, run
 from benchmarks.support.pgbench import Pgbench
 from benchmarks.support.processes import peak_rss_mb
 from tests.support.postgres import PostgresCluster
 from tests.support.serving import Served, serve
 
+CORE: Final = "booking_core"
 UNBATCHED: Final = 1
 """--batch: bookings that one transaction judges at most; None is the server's default."""
 _runs = count(1)
@@ -45,6 +43,8 @@ class Server:
         """What came of a load on this server, each booking with a fresh loan (at most so many)."""
         first = self.next_loan
         last = self.shape.loans if loans is None else min(self.shape.loans, first + loans)
+        if options.get("seconds") is None:
+            options["ramp"] = 0.0  # what is sent once is seen whole
         parts = urlsplit(self.served.url)
         seen = run(
             Load(
@@ -88,17 +88,18 @@ class Stage:
     quick: bool
     growth_rows: int | None = None
     """Bookings of the large bank, for a trial; None: as many as the figure wants."""
+    profile: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
     """What figures want to tell beside their numbers; becomes part of "setting"."""
 
     @contextmanager
     def server(
-        self, shape: Shape, *, batch: int | None = None, workers: int | None = None
+        self, shape: Shape, *, batch: int | None = None, workers: int | None = None, module: str = CORE
     ) -> Iterator[Server]:
         """A core on a fresh PostgreSQL copy of the bank, which is dropped afterwards."""
         url = self.databases.copy(shape)
         try:
-            with self._serve(url, shape, batch, workers) as server:
+            with self._serve(url, shape, batch, workers, module) as server:
                 server.watched["postgres"] = self.postmaster
                 yield server
         finally:
@@ -128,24 +129,19 @@ class Stage:
         return postmaster(self.databases.cluster)
 
     @contextmanager
-    def _serve(self, url: str, shape: Shape, batch: int | None, workers: int | None) -> Iterator[Server]:
+    def _serve(
+        self, url: str, shape: Shape, batch: int | None, workers: int | None, module: str = CORE
+    ) -> Iterator[Server]:
         arguments = ["--log-level", "warning"]
-        if batch is not None and batches():
+        if batch is not None:
             arguments += ["--batch", str(batch)]
-        with serve(url, workers=workers or self.workers, arguments=arguments) as served:
+        with serve(url, workers=workers or self.workers, arguments=arguments, module=module) as served:
             yield Server(served, shape, {"workers": served.process.pid})
 
 
 def postmaster(cluster: PostgresCluster) -> int:
     """The process that all of the cluster's descend from."""
     return int((Path(cluster.data) / "postmaster.pid").read_text().split()[0])
-
-
-@cache
-def batches() -> bool:
-    """Whether this core's `serve` knows --batch."""
-    command = [sys.executable, "-m", "booking_core", "serve", "--help"]
-    return "--batch" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def milliseconds(seconds: float) -> float:

@@ -61,10 +61,11 @@ def serve(
     threads: int = 8,
     ready_seconds: float = 30,
     arguments: Sequence[str] = (),
+    module: str = "booking_core",
 ) -> Iterator[Served]:
     """A core that answers /readyz, stopped gracefully on exit; an empty database is migrated first.
 
-    `arguments` are further ones of `serve`.
+    `arguments` are further ones of `serve`; `module` stands in for booking_core where it is to be watched.
     """
     engine = make_engine(database_url)
     with engine.connect() as connection:
@@ -87,7 +88,7 @@ def serve(
         command = [
             sys.executable,
             "-m",
-            "booking_core",
+            module,
             "serve",
             "--port",
             str(port),
