@@ -25,6 +25,8 @@ class PostgresCluster:
     port: int
     data: Path
     pg_ctl: str
+    options: str
+    """What the server is started with."""
     _names: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -42,6 +44,10 @@ class PostgresCluster:
         """Run pg_ctl (start, stop -m immediate, restart …) on this cluster."""
         _as_postgres([self.pg_ctl, "-D", str(self.data), "-w", *arguments])
 
+    def up(self) -> None:
+        """Start the server, the first time or again."""
+        self.control("-l", str(self.data / "log"), "-o", self.options, "start")
+
     @classmethod
     @contextmanager
     def start(cls) -> Iterator[PostgresCluster]:
@@ -57,10 +63,10 @@ class PostgresCluster:
             os.chown(data, owner.pw_uid, owner.pw_gid)
         port = free_port()
         _as_postgres([initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"])
-        cluster = cls(port=port, data=data, pg_ctl=pg_ctl)
         settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": data, "max_connections": 200}
         options = " ".join([f"-p {port}", *(f"-c {name}={value}" for name, value in settings.items())])
-        cluster.control("-l", str(data / "log"), "-o", options, "start")
+        cluster = cls(port, data, pg_ctl, options)
+        cluster.up()
         try:
             yield cluster
         finally:
