@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from booking_core import tables as t
 from booking_core.database import write_transaction
 from booking_core.domain import QuotaKey, period_start
 from booking_core.service import changes
-from booking_core.service.bookings import Taken
+from booking_core.service.bookings import Refusal, Taken
 from booking_core.service.commands import Command
 from booking_core.service.housekeeping import sweep
 from booking_core.service.quotas import put_quota
@@ -35,6 +36,8 @@ from tests.support.wishes import Wall, asking, book, core_on, reason, ref
 
 SCOPES = [("branch", "b1"), ("branch", "b2"), ("region", "north"), ("bank", "bank")]
 CHANNELS = [Channel.APP, Channel.PHONE]
+AMOUNTS = st.sampled_from([Decimal("250000.00"), Decimal("50000.01")])
+"""The whole of each loan, or a part of it."""
 LIMITS = st.integers(0, 4)
 """Limits so low that most examples meet them."""
 
@@ -77,11 +80,20 @@ class Booking(RuleBasedStateMachine):
         """Someone cancels; a hold that is over refuses it, which is a recorded try."""
         self.tries["refused"] += reason(changes.cancel(self.core, asking(), booking)) is not None
 
-    @rule(booking=booked)
-    def confirm(self, booking: str) -> None:
-        """Someone confirms."""
-        settlement = changes.Settlement(amount_cny=self._amount, option="full")
+    @rule(booking=booked, amount=AMOUNTS)
+    def confirm(self, booking: str, amount: Decimal) -> None:
+        """Someone confirms, for the whole loan or for less."""
+        settlement = changes.Settlement(amount_cny=amount, option="full")
         self.tries["refused"] += reason(changes.confirm(self.core, asking(), booking, settlement)) is not None
+
+    @rule(booking=booked, slot=st.integers(0, 5), channel=st.sampled_from([None, *CHANNELS]))
+    def move(self, booking: str, slot: int, channel: Channel | None) -> None:
+        """Someone moves to another slot; whoever is there already has not tried anything."""
+        outcome = changes.reschedule(self.core, asking(), booking, self.slots[slot], channel)
+        if isinstance(outcome, Refusal):
+            self.tries["refused"] += 1
+        elif outcome and not outcome.replayed:
+            self.tries["held"] += 1
 
     @rule(seconds=st.sampled_from([60, 601]), swept=st.booleans())
     def pass_time(self, seconds: int, swept: bool) -> None:
@@ -92,12 +104,14 @@ class Booking(RuleBasedStateMachine):
 
     @rule(
         scope=st.sampled_from(SCOPES),
-        kind=st.sampled_from(UNIT_PERIODS),
+        kind=st.sampled_from(PeriodKind),
         limit=LIMITS,
         channel=st.sampled_from(["*", *CHANNELS]),
     )
     def set_standing(self, scope: tuple[str, str], kind: PeriodKind, limit: int, channel: str) -> None:
-        """An operator raises, lowers or introduces a standing limit."""
+        """An operator raises, lowers or introduces a standing limit, of units or of a day's funds."""
+        if kind is PeriodKind.FUNDS_DAY:
+            channel, limit = "*", limit * 200_000
         with write_transaction(self.bank.engine) as connection:
             put_quota(
                 connection,
@@ -120,7 +134,7 @@ class Booking(RuleBasedStateMachine):
             used = quotas.read_counters(connection, [level], lock=True)[level].used_units
             quotas.set_overrides(connection, {level: (max(limit, used), "plan")})
 
-    @rule(scope=st.sampled_from(SCOPES), kind=st.sampled_from(UNIT_PERIODS))
+    @rule(scope=st.sampled_from(SCOPES), kind=st.sampled_from(PeriodKind))
     def drop_limits(self, scope: tuple[str, str], kind: PeriodKind) -> None:
         """A limit goes away; its counters stay."""
         q, p = t.quotas, t.quota_periods
@@ -149,10 +163,6 @@ class Booking(RuleBasedStateMachine):
         """Every counter equals the live bookings it stands for."""
         assert drift(self.bank.engine) == []
 
-    @property
-    def _amount(self) -> object:
-        return rows(self.bank.engine, "loans")[0]["payoff_cny"]
-
     def _freeze(self) -> None:
         self.frozen = {level: used for level, used, limit in self._levels() if used > limit}
 
@@ -176,7 +186,7 @@ CONTROL = settings(QUICK, phases=[Phase.generate], database=None, print_blob=Fal
 
 
 def test_no_sequence_of_events_oversells_or_loses_a_try() -> None:
-    """Bookings, cancellations, expiries and limits moved in any order oversell no level and lose no try."""
+    """Bookings, moves, cancellations, expiries and changed limits oversell no level and lose no try."""
     run_state_machine_as_test(Booking, settings=QUICK)
 
 
