@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,7 +29,7 @@ from booking_core.domain import FieldError, Refused
 from booking_core.service.admission import Admission
 from booking_core.service.batch import Job
 from booking_core.service.batching import do
-from booking_core.service.bookings import Judgement, refusing, taking, told, with_remedies
+from booking_core.service.bookings import Judgement, refusing, taking, told_async, with_remedies
 from booking_core.service.core import Asking, Core
 from metrics.contract import Cause, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
@@ -59,18 +59,18 @@ class Try:
 class Intake:
     """What answers the tries to take a slot in one worker process.
 
-    `waiting_answers` bounds those that use or wait for a thread.
+    `reading_limit` bounds the answers that wait for a thread: refusals' remedies, all where no batcher runs.
     """
 
     def __init__(
-        self, core: Core, tokens: TokenCache, admission: Admission, late: LateRecords, waiting_answers: int
+        self, core: Core, tokens: TokenCache, admission: Admission, late: LateRecords, reading_limit: int
     ) -> None:
         self._core = core
         self._tokens = tokens
         self._admission = admission
         self._late = late
-        self._waiting_answers = waiting_answers
-        self._in_threads = 0
+        self._reading_limit = reading_limit
+        self._readers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as an ASGI application."""
@@ -91,7 +91,8 @@ class Intake:
                 break
         try:
             if self._busy():
-                return await self._unjudged(asked, Reason.SYSTEM_BUSY, _busy(language, retry_seconds()))
+                reason, seconds = Reason.SYSTEM_BUSY, retry_seconds()
+                return await self._unjudged(asked, reason, _copy(reason, language, seconds))
             caller = await admitted(self._tokens, asked.secret, BOOKERS)
             return await self._judged(asked, Asking(caller, trace_id_var.get(), asked.state["started"]))
         except Exception as fault:  # noqa: BLE001 – told in the one place where faults become reasons
@@ -99,12 +100,13 @@ class Intake:
             return await self._unjudged(asked, found.reason, response_of(found, language))
 
     async def _judged(self, asked: Try, asking: Asking) -> Response:
-        """What the batch says of the try. Raises ProblemError and faults where it was not judged."""
+        """What the batch says of the try. Raises what kept it from being judged."""
         form, said = parse(BookingForm, asked.body)
         asked.channel = said.channel or UNKNOWN_CHANNEL
-        customer = asking.caller.holder or f"loan {said.loan_ref}"
-        if seconds := self._admission.enter(customer):
-            raise ProblemError(Reason.RATE_LIMITED, retry_after_seconds=ceil(seconds))
+        customer = asking.caller.holder or said.loan_ref
+        if customer and (seconds := self._admission.enter(customer)):
+            reason = Reason.RATE_LIMITED
+            return await self._unjudged(asked, reason, _copy(reason, asked.language, ceil(seconds)))
         try:
             if isinstance(form, Refused) or not KEY.fullmatch(asked.key):
                 refused = form if isinstance(form, Refused) else _key_fault(asked.key)
@@ -113,12 +115,11 @@ class Intake:
             else:
                 wish = form.wish()
                 answer = await self._do(asked, taking(asking, wish, asked.key))
-                if isinstance(answer, Judgement):
-                    outcome = await self._in_thread(told, self._core, wish, answer)
-                else:
-                    outcome = told(self._core, wish, answer)
+                telling = told_async(self._core, wish, answer)
+                outcome = await (self._reading(telling) if isinstance(answer, Judgement) else telling)
         finally:
-            self._admission.leave(customer)
+            if customer:
+                self._admission.leave(customer)
         if isinstance(answer, Judgement):
             asked.state["reason"] = answer.refused.reason.value
             return response_of(problem_of(outcome), asked.language)
@@ -127,22 +128,22 @@ class Intake:
 
     async def _do(self, asked: Try, job: Job[T]) -> T:
         if self._core.batcher is None:
-            return await self._in_thread(do, self._core, job)
+            return await self._reading(run_in_threadpool(do, self._core, job))
         left = self._admission.limits.deadline_seconds - (time.perf_counter() - asked.state["started"])
         return await self._core.batcher.do_async(job, left)
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        self._in_threads += 1
+    async def _reading(self, answer: Awaitable[T]) -> T:
+        self._readers += 1
         try:
-            return await run_in_threadpool(work, *arguments)
+            return await answer
         finally:
-            self._in_threads -= 1
+            self._readers -= 1
 
     def _busy(self) -> bool:
         """Whether a newcomer would wait too long."""
         batcher = self._core.batcher
         wait = 0.0 if batcher is None else batcher.wait_seconds()
-        return self._in_threads >= self._waiting_answers or self._admission.too_long(wait)
+        return self._readers >= self._reading_limit or self._admission.too_long(wait)
 
     async def _unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
         """The response, after the try was counted, kept for the record and held back for its turn."""
@@ -156,18 +157,17 @@ class Intake:
         return response
 
 
-def _busy(accept_language: str, seconds: int) -> Response:
-    """The answer to who is refused unread: a copy of one made before, with its own trace id."""
-    response = copy(_made(accept_language, seconds))
+def _copy(reason: Reason, accept_language: str, seconds: int) -> Response:
+    """A refusal that must cost little: a copy of one made before, with its own trace id."""
+    response = copy(_made(reason, accept_language, seconds))
     response.body = bytes(response.body).replace(NO_TRACE.encode(), trace_id_var.get().encode())
     return response
 
 
 @lru_cache(maxsize=1000)
-def _made(accept_language: str, seconds: int) -> Response:
-    return response_of(
-        ProblemError(Reason.SYSTEM_BUSY, retry_after_seconds=seconds), accept_language, trace_id=NO_TRACE
-    )
+def _made(reason: Reason, accept_language: str, seconds: int) -> Response:
+    found = ProblemError(reason, retry_after_seconds=seconds)
+    return response_of(found, accept_language, trace_id=NO_TRACE)
 
 
 def _key_fault(key: str) -> Refused:

@@ -19,7 +19,8 @@ from sqlalchemy import Connection
 
 from booking_core.decide import Rules, decide
 from booking_core.domain import Accepted, Booking, QuotaState, Refused, SlotState, Wish
-from booking_core.remedies import Remedy, Situation, change_fields, remedies_for
+from booking_core.remedies import Remedy, Situation, advise, advise_async, change_fields, remedies_for
+from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.core import Asking, Caller, Core, moment
@@ -122,12 +123,18 @@ def taking(asking: Asking, wish: Wish, key: str) -> Job[Taken | Judgement]:
 
 
 def told(core: Core, wish: Wish, answer: Taken | Judgement) -> Taken | Refusal:
-    """The answer as it is told to the customer: counted, a refusal with its remedies."""
-    if isinstance(answer, Judgement):
-        return with_remedies(core, answer, wish)
-    if not answer.replayed:
-        core.instruments.held(wish.channel)
-    return answer
+    """The answer as it is told to the customer: counted, a refusal with its remedies. Blocks."""
+    _note(core, wish, answer)
+    return with_remedies(core, answer, wish) if isinstance(answer, Judgement) else answer
+
+
+async def told_async(core: Core, wish: Wish, answer: Taken | Judgement) -> Taken | Refusal:
+    """The same for the event loop."""
+    _note(core, wish, answer)
+    if isinstance(answer, Taken):
+        return answer
+    core.instruments.refused(wish.channel, answer.refused.reason)
+    return Refusal(*await advise_async(availability_of(core), answer.refused, wish, answer.seen))
 
 
 def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
@@ -186,9 +193,7 @@ def with_remedies(core: Core, judged: Judgement, told: Wish | Told) -> Refusal:
     core.instruments.refused(told.channel or UNKNOWN_CHANNEL, refused.reason)
     if not isinstance(told, Wish):
         return Refusal(refused, change_fields(refused))
-    with core.engine.connect() as connection:
-        refused = quotas.with_next_limits(connection, refused)
-        return Refusal(refused, remedies_for(connection, refused, told, judged.seen))
+    return Refusal(*advise(availability_of(core), refused, told, judged.seen))
 
 
 def judge(
@@ -221,6 +226,7 @@ def situation(batch: Batch, asking: Asking, told: Wish | Told) -> Situation:
         business_now=batch.now.business,
         holder=asking.caller.holder,
         region_claim=asking.caller.region_id,
+        channels=asking.caller.channels(),
     )
 
 
@@ -260,6 +266,16 @@ def _local(moment_utc: datetime, zone: ZoneInfo) -> str:
     return moment_utc.astimezone(zone).isoformat()
 
 
+def _note(core: Core, wish: Wish, answer: Taken | Judgement) -> None:
+    """Count what was held, and what became of a slot that was shown as free."""
+    refused = answer.refused if isinstance(answer, Judgement) else None
+    if isinstance(answer, Taken) and answer.replayed:
+        return
+    availability_of(core).judge_shown(wish.slot_id, wish.channel.value, refused)
+    if refused is None:
+        core.instruments.held(wish.channel)
+
+
 def _look(core: Core, connection: Connection, asking: Asking, told: Wish | Told) -> Situation:
     now = moment(core, connection)
     return Situation(
@@ -269,6 +285,7 @@ def _look(core: Core, connection: Connection, asking: Asking, told: Wish | Told)
         business_now=now.business,
         holder=asking.caller.holder,
         region_claim=asking.caller.region_id,
+        channels=asking.caller.channels(),
     )
 
 
