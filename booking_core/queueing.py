@@ -137,6 +137,8 @@ def ended(entry: Entry, loan: LoanState | None, today: date) -> Reason | None:
     """Why a waiting entry can never be booked any more, or None."""
     if loan is None or _ineligible(entry, loan):
         return Reason.LOAN_NOT_ELIGIBLE
+    if loan.live_booking_ref is not None:  # made while the entry was
+        return Reason.DUPLICATE_BOOKING
     return Reason.OUTSIDE_BOOKING_WINDOW if entry.latest_day < today else None
 
 

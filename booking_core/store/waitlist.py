@@ -10,9 +10,10 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
 
 from booking_core import tables as t
-from booking_core.domain import SlotState
+from booking_core.domain import SlotState, next_period_start
 from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry
-from booking_core.store.rows import Among, add_rows, by_keys, one_of, put_rows, rows_of
+from booking_core.store.rows import Among, add_rows, among, by_keys, one_of, put_rows, rows_of
+from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
 LIVE: Final = ("waiting", "offered")
 """An entry in one of these keeps its loan from another."""
@@ -127,12 +128,35 @@ def alone(connection: Connection) -> bool:
     return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK))))
 
 
-def branches_waiting(connection: Connection) -> Sequence[tuple[str, date, date]]:
-    """The branches with someone who waits, and the first and last day that suits one of them."""
-    w = t.waitlist.c
-    days = (func.min(w.wished_day), func.max(w.latest_day))
-    statement = select(w.branch_id, *days).where(_waits()).group_by(w.branch_id)
-    return connection.execute(statement).tuples().all()
+def branches_waiting(connection: Connection) -> Sequence[tuple[str, str, date, date]]:
+    """The branches with someone who waits, their region, the first and last day that suits one of them."""
+    w, b = t.waitlist.c, t.branches.c
+    days = (func.min(w.wished_day).label("first"), func.max(w.latest_day).label("last"))
+    hull = select(w.branch_id, *days).where(_waits()).group_by(w.branch_id).subquery()
+    statement = select(b.branch_id, b.region_id, hull.c.first, hull.c.last)
+    return connection.execute(statement.join(hull, hull.c.branch_id == b.branch_id)).tuples().all()
+
+
+def full_days(connection: Connection, scope_ids: Collection[str], since: date) -> dict[str, set[date]]:
+    """The days of each scope on which a limit for all channels is used up, by scope id.
+
+    Of periods that begin on `since` or later. A limit that nobody has booked under is not known.
+    """
+    p, q = t.quota_periods.c, t.quotas.c
+    same = and_(*(p[name] == q[name] for name in ("scope_kind", "scope_id", "channel", "period_kind")))
+    limit = func.coalesce(p.limit_units, q.limit_units) + p.extra_units
+    statement = (
+        select(p.scope_id, p.period_kind, p.period_start)
+        .select_from(t.quota_periods.outerjoin(t.quotas, same))
+        .where(p.scope_kind.in_(list(ScopeKind)), among(connection, p.scope_id, scope_ids))
+        .where(p.channel == ALL_CHANNELS, p.period_kind.in_(list(PeriodKind)), p.period_start >= since)
+        .where(p.used_units >= limit)
+    )
+    full: dict[str, set[date]] = {}
+    for scope_id, kind, start in connection.execute(statement):
+        days = (next_period_start(PeriodKind(kind), start) - start).days
+        full.setdefault(scope_id, set()).update(start + timedelta(days=n) for n in range(days))
+    return full
 
 
 def free_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:

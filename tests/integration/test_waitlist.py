@@ -22,6 +22,7 @@ from booking_core.store import waitlist as store
 from metrics.contract import Channel, Reason, TokenScope
 from tests.support.bank import Bank
 from tests.support.counts import drift, rows
+from tests.support.desk import insert_booking
 from tests.support.queueing import entry_ref, join
 from tests.support.wishes import Wall, asking, book, core_on, reason, ref
 
@@ -339,6 +340,39 @@ def test_entries_that_can_never_be_booked_are_closed_with_the_reason(bank: Bank,
     promote(core)
     assert entries(bank) == {"L1": "expired", "L2": "offered"}
     assert events(bank, closed)[-1] == ("expired", "loan_not_eligible")
+
+
+def test_a_booking_made_at_the_same_moment_as_the_entry_ends_the_wait(bank: Bank, core: Core) -> None:
+    """Whatever let both come to be, the next place that is free closes the entry and goes to the next."""
+    full_bank(bank, core)
+    twice = entry_ref(join(core, bank, "L1"))
+    join(core, bank, "L2")
+    other = bank.add_slot(at="12:00", day=bank.today + timedelta(days=40))
+    with write_transaction(bank.engine) as connection:
+        insert_booking(connection, "L1", other, bank.today + timedelta(days=40))
+        connection.execute(update(t.slots).where(t.slots.c.slot_id == other).values(used_units=1))
+    bank.add_slot(at="11:00", capacity=1)
+    promote(core)
+    assert entries(bank) == {"L1": "booked", "L2": "offered"}
+    assert events(bank, twice)[-1] == ("booked", "duplicate_booking")
+    assert drift(bank.engine) == []
+
+
+@BOTH
+def test_a_branch_whose_limits_shut_every_day_is_not_looked_at(bank: Bank, core: Core) -> None:
+    """A month that is used up: nobody is examined; raised, the next sweep offers."""
+    bank.add_slot(capacity=9)
+    bank.add_quota("region", "north", "month", 1)
+    slot = bank.add_slot(at="11:00", capacity=9)
+    book(core, "L5", slot)
+    entry_ref(join(core, bank, "L1", latest_day=bank.today + timedelta(days=2)))
+    with bank.engine.connect() as connection:
+        full = store.full_days(connection, ["north"], bank.today.replace(day=1) - timedelta(days=31))
+    assert bank.today + timedelta(days=2) in full["north"]
+    assert promote(core) == 0
+    with write_transaction(bank.engine) as connection:
+        put_quota(connection, "region:north:*:month", 2, Command(asking().caller, datetime.now(UTC)))
+    assert promote(core) == 1
 
 
 @BOTH

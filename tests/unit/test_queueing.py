@@ -235,15 +235,18 @@ def test_who_was_refused_one_day_for_their_own_reasons_may_take_another() -> Non
 
 
 def test_who_can_never_be_booked_any_more_is_closed_with_the_reason() -> None:
-    """A loan that was closed or is eligible too late, a last day that is over."""
+    """A loan that was closed, is eligible too late or is booked already, a last day that is over."""
     gone, late, over = entry("gone"), entry("late"), entry("over", wished=-3, latest=-1)
+    twice = entry("twice")
     loans = {
+        twice.loan_ref: loan(twice, live_booking_ref="B1"),
         gone.loan_ref: loan(gone, status="closed"),
         late.loan_ref: loan(late, eligible_from=TODAY + timedelta(days=11)),
     }
-    assert [c.closed for c in chosen([gone, late, over], [], loans=loans)] == [
+    assert [c.closed for c in chosen([gone, late, twice, over], [], loans=loans)] == [
         Reason.LOAN_NOT_ELIGIBLE,
         Reason.LOAN_NOT_ELIGIBLE,
+        Reason.DUPLICATE_BOOKING,
         Reason.OUTSIDE_BOOKING_WINDOW,
     ]
 
