@@ -201,7 +201,7 @@ class Batch:
         """Fold a try of now into the loan's open wish episode, or open one; a booking closes it."""
         now, idle_days = self.now.business, self.now.settings.idle_days
         episode = self.episodes.get(loan_ref)
-        if episode is not None and episode.idle(now, idle_days):
+        if episode is not None and episode.idle(now, idle_days) and not self._waited(loan_ref):
             episode.close_unmet(idle_days)
             self._episodes[id(episode)] = episode
             episode = None
@@ -254,6 +254,10 @@ class Batch:
         self.put_entry(moved, kind, actor, reason=reason, slot_id=after.slot_id)
         if was == "offered":
             self.offers_ended.append(OfferOutcome(kind))
+
+    def _waited(self, loan_ref: str) -> bool:
+        """Whether the loan was on the waitlist when the batch began: who waits still wishes."""
+        return any(entry.loan_ref == loan_ref for entry in self.entries.values())
 
     def _count(self, booking: Booking, sign: int) -> None:
         """Move what the booking takes of its slot and of every level it counts in."""

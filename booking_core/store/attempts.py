@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, select
 
 from booking_core import tables as t
 from booking_core.domain import SlotState
@@ -112,4 +112,7 @@ def any_idle(connection: Connection, *, business_now: datetime, idle_days: int) 
 
 
 def _idle(business_now: datetime, idle_days: int) -> ColumnElement[bool]:
-    return t.wish_episodes.c.last_try_business_utc < business_now - timedelta(days=idle_days)
+    """The condition that nothing was tried for the idle days; who is on the waitlist still wishes."""
+    e, w = t.wish_episodes.c, t.waitlist.c
+    on_the_list = exists().where(w.loan_ref == e.loan_ref, one_of(w.status, ["waiting", "offered"]))
+    return and_(e.last_try_business_utc < business_now - timedelta(days=idle_days), ~on_the_list)

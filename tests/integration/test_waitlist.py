@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -205,6 +206,32 @@ def test_joining_at_once_opens_a_wish_of_its_own(bank: Bank, core: Core) -> None
         "slot_full",
         wished,
     )
+
+
+@BOTH
+def test_a_wish_that_waits_is_not_idle(bank: Bank, core: Core, wall: Wall) -> None:
+    """Twenty days on the list: the wish is open still, and the booking that comes of it closes it."""
+    day = bank.today + timedelta(days=30)
+    slot = bank.add_slot(day=day, capacity=1)
+    held = ref(book(core, "L5", slot, amount_cny=Decimal(5000), option="full"))
+    joined = entry_ref(join(core, bank, "L1", days=30))
+    wall.move(days=20)
+    sweep(core)
+    changes.cancel(core, asking(), held)
+    promote(core)
+    assert isinstance(waitlist.accept(core, asking(), joined), Taken)
+    episodes = [e for e in rows(bank.engine, "wish_episodes") if e["loan_ref"] == "L1"]
+    assert [e["outcome"] for e in episodes] == ["booked"]
+
+
+def test_a_wish_that_waits_no_more_is_idle_again(bank: Bank, core: Core, wall: Wall) -> None:
+    """Left, and fourteen days without a try: closed as unmet."""
+    full_bank(bank, core)
+    waitlist.leave(core, asking(), entry_ref(join(core, bank, "L1")))
+    wall.move(days=15)
+    sweep(core)
+    (episode,) = [e for e in rows(bank.engine, "wish_episodes") if e["loan_ref"] == "L1"]
+    assert episode["outcome"] == "unmet"
 
 
 # --- promotion --------------------------------------------------------------------------------
