@@ -14,12 +14,15 @@ from booking_core.api.responses import fault_problem, response_of
 from booking_core.pressure import UNCOUNTED_PATHS
 from booking_core.service.batching import TooLate
 from booking_core.service.core import Core
+from metrics.contract import Cause, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_of, trace_id_var
 
 METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"})
-QUIET: Final = frozenset({201, 429, 503})
-"""Answers to a try to take a slot that are logged at level debug only."""
+QUIET: Final = frozenset(r for r in Reason if r.cause in {Cause.CAPACITY, Cause.SYSTEM}) | {
+    Reason.RATE_LIMITED
+}
+"""Why a try to take a slot was refused that is logged at level debug only."""
 
 BODY_BYTES: Final = 16 * 1024 * 1024
 """The greatest body that is read at all; a plan of 20,000 items fits."""
@@ -101,17 +104,18 @@ class Surroundings:
     def _observe(core: Core, scope: Scope, status: int, seconds: float, *, taking: bool) -> None:
         """Count, time and log the request.
 
-        Of the tries to take a slot only what was judged and refused is a line at level info: those that were
-        held or shed come by the thousand a second, and the attempts table has every one with its trace id.
+        Tries to take a slot that were held, found no place or were shed are lines at level debug: they come
+        by the thousand a second, and the attempts table has every one with its trace id.
         """
         route = ATTEMPT_PATH if taking else getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "other"
         core.instruments.answered(route, method, status).observe(seconds)
-        quiet = route in UNCOUNTED_PATHS or (taking and status in QUIET)
+        reason = scope["state"].get("reason")
+        quiet = route in UNCOUNTED_PATHS or (taking and (reason is None or reason in QUIET))
         level = logging.DEBUG if quiet else logging.INFO
         if log.isEnabledFor(level):
             extra = {"route": route, "method": method, "status": status, "seconds": round(seconds, 4)}
-            if reason := scope["state"].get("reason"):
+            if reason:
                 extra["reason"] = reason
             log.log(level, "%s %s %s", method, route, status, extra=extra)
 

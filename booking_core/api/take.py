@@ -121,7 +121,7 @@ class Intake:
             if customer:
                 self._admission.leave(customer)
         if isinstance(answer, Judgement):
-            asked.state["reason"] = answer.refused.reason.value
+            asked.state["reason"] = answer.refused.reason
             return response_of(problem_of(outcome), asked.language)
         replay = {"Idempotent-Replay": "true"} if outcome.replayed else None
         return Response(to_json(outcome.body), 201, replay, "application/json")
@@ -148,7 +148,7 @@ class Intake:
     async def _unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
         """The response, after the try was counted, kept for the record and held back for its turn."""
         self._core.instruments.refused(asked.channel, reason)
-        asked.state["reason"] = reason.value
+        asked.state["reason"] = reason
         if asked.secret and (reason.cause is Cause.SYSTEM or reason is Reason.RATE_LIMITED):
             known = (asked.secret, asked.body, reason, trace_id_var.get(), asked.state["started"])
             self._late.keep(Unrecorded(*known))
