@@ -9,7 +9,7 @@ just recommended counts as taken, at limits that all processes share once for ea
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from math import erf, exp, sqrt
@@ -20,12 +20,17 @@ from zlib import crc32
 from booking_core.domain import QuotaState, SlotState
 from metrics.contract import PeriodKind
 
-SAFE: Final = 0.97
+SAFE: Final = 0.9
 """Chance of being free when the customer comes, below which a slot is not recommended."""
 CROWD: Final = 5
-"""Refusals a process has answered within the last span or two from which on it is a crowd."""
-SPAN_SECONDS: Final = 1.5
-"""A recommendation counts for one to two such spans: by then it was followed, and the next look shows it."""
+"""Refusals that a process has answered within the last seconds from which on it is a crowd."""
+FOLLOWED_SECONDS: Final = (0.5, 3.0)
+"""A recommendation counts as taken until a look that began so much later than it could show it: twice the
+time that customers take of late to follow one, within these bounds."""
+KEPT_SECONDS: Final = 4.0
+"""For how long recommendations are remembered at all."""
+TICK_SECONDS: Final = 0.25
+"""How finely their times are."""
 AHEAD_SECONDS: Final = 1.0
 """For so long a level is expected to go on filling at its pace before the customer comes."""
 DRY_SECONDS: Final = 0.1
@@ -97,19 +102,21 @@ def level_id(quota: QuotaState) -> str:
 class _Known:
     """What a process knows of one level."""
 
-    told: float = 0.0
-    """Recommended within this span of time …"""
-    told_before: float = 0.0
-    """… and within the one before."""
-    span: int = 0
+    told: list[tuple[int, float]] = field(default_factory=list)
+    """Recommended, by tick of the clock, the newest last."""
     free: float = 0.0
     free_at: float = float("-inf")
     pace: float = 0.0
     """Units a second by which it has been filling."""
 
-    def counted(self, span: int) -> float:
-        passed = span - self.span
-        return self.told + self.told_before if passed == 0 else self.told if passed == 1 else 0.0
+    def told_since(self, tick: int) -> float:
+        """What has been recommended since, in the level's units."""
+        total = 0.0
+        for at, amount in reversed(self.told):
+            if at < tick:
+                break
+            total += amount
+        return total
 
 
 class Tally:
@@ -119,18 +126,35 @@ class Tally:
         self._clock = clock
         self._share = share
         self._known: dict[str, _Known] = {}
-        self._dry: dict[str, float] = {}
-        """Places that had nothing to recommend, and until when that is believed."""
+        self._dry: dict[Hashable, float] = {}
+        """Places and looks that had nothing to recommend, and until when that is believed."""
+        self._followed = FOLLOWED_SECONDS[0]
         self._lock = threading.Lock()
 
-    def told(self, name: str) -> float:
-        """What of the level has been recommended and still counts, in its units."""
+    def told(self, name: str, seen_at: float) -> float:
+        """What of the level has been recommended that a look at the moment cannot show as taken yet."""
         known = self._known.get(name)
-        return known.counted(self._span()) if known else 0.0
+        return known.told_since(tick_of(seen_at - self._followed)) if known else 0.0
+
+    def note_followed(self, seconds: float) -> None:
+        """Learn from a recommendation that was followed after the seconds."""
+        least, most = FOLLOWED_SECONDS
+        self._followed += 0.1 * (min(most, max(least, 2 * seconds)) - self._followed)
+
+    def dry(self, what: Hashable) -> bool:
+        """Whether it had nothing to recommend a moment ago."""
+        return self._dry.get(what, float("-inf")) > self._clock()
+
+    def note_dry(self, what: Hashable, seconds: float) -> None:
+        """Believe for the seconds that it has nothing to recommend."""
+        if len(self._dry) >= TALLIED_LEVELS:
+            self._dry.clear()
+        self._dry[what] = self._clock() + seconds
 
     def crowded(self) -> bool:
         """Whether so many ask what else to do that they must not all be sent to the same slots."""
-        return self.told("") >= CROWD
+        known = self._known.get("")
+        return known is not None and known.told_since(tick_of(self._clock() - KEPT_SECONDS)) >= CROWD
 
     def note_refusal(self) -> None:
         """Count a customer who is told what else to do."""
@@ -139,11 +163,13 @@ class Tally:
     def add(self, name: str, amount: float) -> None:
         """Count a recommendation of the level."""
         with self._lock:
-            known = self._of(name)
-            if passed := self._span() - known.span:
-                known.told_before, known.told = known.told if passed == 1 else 0.0, 0.0
-                known.span += passed
-            known.told += amount
+            told, tick = self._of(name).told, tick_of(self._clock())
+            if told and told[-1][0] == tick:
+                told[-1] = tick, told[-1][1] + amount
+                return
+            told.append((tick, amount))
+            while told[0][0] < tick - KEPT_SECONDS / TICK_SECONDS:
+                del told[0]
 
     def learn(self, name: str, free: float, at: float | None = None) -> None:
         """Note how much of the level was free at the moment (None: now)."""
@@ -164,26 +190,22 @@ class Tally:
 
     def odds(self) -> Odds:
         """What to expect just now."""
-        return Odds(self._known.get, self._dry, self._clock(), self._share(), self.crowded())
-
-    def _span(self) -> int:
-        return span_of(self._clock())
+        return Odds(self, self._known.get, self._followed, self._share(), self.crowded())
 
     def _of(self, name: str) -> _Known:
         known = self._known.get(name)
         if known is None:
             if len(self._known) >= TALLIED_LEVELS:
-                span = self._span()
-                kept = {k: v for k, v in self._known.items() if v.span >= span - 1}
-                self._dry.clear()
+                old = tick_of(self._clock() - KEPT_SECONDS)
+                kept = {k: v for k, v in self._known.items() if v.told and v.told[-1][0] >= old}
                 self._known = kept if len(kept) <= TALLIED_LEVELS // 2 else {}
             known = self._known[name] = _Known()
         return known
 
 
-def span_of(now: float) -> int:
-    """The number of the span of time."""
-    return int(now / SPAN_SECONDS)
+def tick_of(at: float) -> int:
+    """The number of the tick."""
+    return int(at / TICK_SECONDS)
 
 
 class Odds:
@@ -191,24 +213,23 @@ class Odds:
 
     def __init__(
         self,
+        tally: Tally,
         known: Callable[[str], _Known | None],
-        dry: dict[str, float],
-        now: float,
+        followed: float,
         share: Share,
         crowd: bool,
     ) -> None:
-        self._known, self._dry = known, dry
-        self._now, self._span = now, span_of(now)
+        self._tally, self._known, self._followed = tally, known, followed
         self._share, self._workers = share, share[1]
         self.crowd = crowd
-        self._levels: dict[tuple[str, float], float] = {}
+        self._levels: dict[tuple[str, float, float], float] = {}
 
     def chance(self, level: Level, seen_at: float, need: float = 1.0) -> float:
         """The probability that the level still has the need free when the customer comes.
 
         The other processes are taken to have recommended as much as this one; in a crowd, one more each.
         """
-        at = level.level_id, need
+        at = level.level_id, seen_at, need
         if (chance := self._levels.get(at)) is None:
             told, coming, free = self._state(level, seen_at)
             coming += (self._workers - 1) * (told + self.crowd * need)
@@ -224,7 +245,7 @@ class Odds:
         order, each the likelier the more units it has free. `cny`: what is taken of the day's funds.
         """
         careful = self.crowd and least >= SAFE
-        if not place.room or (careful and self._dry.get(place.whole.level_id, 0.0) > self._now):
+        if not place.room or (careful and self._tally.dry(place.whole.level_id)):
             return
         funds, found = False, False
         for level in place.levels:
@@ -236,7 +257,7 @@ class Odds:
                 found = True
                 yield slot
         if careful and not found and not funds:
-            self._dry[place.whole.level_id] = self._now + DRY_SECONDS
+            self._tally.note_dry(place.whole.level_id, DRY_SECONDS)
 
     def _likely(self, place: Place, rng: Random, near: datetime, least: float) -> Iterator[SlotState]:
         """The same as far as the slots alone decide."""
@@ -264,9 +285,10 @@ class Odds:
         """The same of the slot number n; `coming`: how many others are expected for each free unit."""
         room: float = place.free[n] - 1
         if (known := self._known(place.slots[n].slot_id)) is not None:
-            if known.free_at > place.seen_at:
-                room = known.free - 1
-            room -= round(known.counted(self._span))
+            seen_at = place.seen_at
+            if known.free_at > seen_at:
+                room, seen_at = known.free - 1, known.free_at
+            room -= round(known.told_since(tick_of(seen_at - self._followed)))
         return poisson_at_most(room, coming * place.free[n])
 
     def _state(self, level: Level, seen_at: float) -> tuple[float, float, float]:
@@ -274,10 +296,15 @@ class Odds:
         known = self._known(level.level_id)
         if known is None:
             return 0.0, 0.0, level.free
-        told = known.counted(self._span)
-        guided = self._workers * told / (1.5 * SPAN_SECONDS)
-        unguided = max(0.0, known.pace - guided) * AHEAD_SECONDS
-        return told, unguided, known.free if known.free_at > seen_at else level.free
+        free: float = level.free
+        if known.free_at > seen_at:
+            free, seen_at = known.free, known.free_at
+        told = known.told_since(tick_of(seen_at - self._followed))
+        unguided = known.pace * AHEAD_SECONDS
+        if unguided:
+            guided = known.told_since(tick_of(known.free_at - self._followed - AHEAD_SECONDS))
+            unguided = max(0.0, unguided - self._workers * guided)
+        return told, unguided, free
 
 
 def poisson_at_most(count: float, mean: float) -> float:

@@ -39,8 +39,10 @@ OTHER: Final = tuple(sorted((n for n in range(-7, 29) if n), key=lambda n: (abs(
 """Other days are looked for this far around the wished one, the nearest first …"""
 WEEKS: Final = 3
 """… within so many weeks that have room as far as the refusal tells."""
-OTHER_BRANCH_DAYS: Final = (0, 1, -1)
+OTHER_BRANCH_DAYS: Final = (0, 1, -1, 2, -2, 3, -3, 4, 5, 6, 7)
 """Days from the wished one on which other branches are looked at, until one has room."""
+FULL_SECONDS: Final = 5.0
+"""For how long it is believed in a crowd, for remedies only, that a look shows nothing free."""
 BRANCHES_TRIED: Final = 8
 JUDGED: Final = 24
 """Slots that are judged at most for one refusal."""
@@ -139,9 +141,9 @@ def search(
     refused: Refused, wish: Wish, situation: Situation, tally: Tally, rng: Random
 ) -> Search[tuple[Remedy, ...]]:
     """The search for the actions, best first; slots among them are tallied as recommended."""
-    tally.note_refusal()
     for v in refused.violations:  # judged under locks: newer than any look
-        tally.learn(f"{v.quota_id}:{v.period_start}", max(0, v.limit_units - v.used_units))
+        level = v.scope_id if v.scope_kind == "slot" else f"{v.quota_id}:{v.period_start}"
+        tally.learn(level, max(0, v.limit_units - v.used_units))
     return _Hunt(refused, wish, situation, tally, rng).remedies()
 
 
@@ -159,6 +161,7 @@ def run(search: Search[T], look: Callable[[Question], Any]) -> T:
 def _advice(
     availability: Availability, refused: Refused, wish: Wish, situation: Situation
 ) -> Search[tuple[Refused, tuple[Remedy, ...]]]:
+    availability.tally.note_refusal()
     if any(v.next_period_starts for v in refused.violations):
         limits = yield NextLimits.of(refused)
         told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
@@ -167,6 +170,8 @@ def _advice(
     for remedy in remedies:
         if "slot" in remedy:
             availability.note_shown([remedy["slot"]], remedy["body"]["channel"])
+    if remedies and "slot" in remedies[0]:
+        availability.note_sent(remedies[0]["slot"], remedies[0]["body"]["channel"])
     return refused, remedies
 
 
@@ -177,11 +182,13 @@ class _Hunt:
         self._refused, self._wish, self._situation = refused, wish, situation
         self._tally, self._rng = tally, rng
         self._odds = tally.odds()
+        """As of the last look; others were told meanwhile."""
         self._cny = reserved_cny(wish, situation.loan)
         self._left = JUDGED
         self._tried: list[tuple[View, Place]] = []
-        self._free: list[tuple[SlotState, Place]] = []
+        self._free: list[SlotState] = []
         """Found so far, likely to be free still when the customer comes."""
+        self._recommended = 0
         self._full = [full for v in refused.violations if (full := _full_period(v))]
         slot, loan, rules = situation.slot, situation.loan, situation.rules
         now = situation.business_now
@@ -219,20 +226,31 @@ class _Hunt:
     def _safe(self) -> Search[list[Remedy]]:
         """What is likely to work, nearest to the wish first; counted as recommended."""
         slot = self._situation.slot
-        week = yield self._week(self._day, self._wish.channel)
+        week: View
+        if slot:
+            week = yield from self._look(self._week(self._day, self._wish.channel))
+        else:
+            week = yield self._week(self._day, self._wish.channel)
         region = slot.region_id if slot else week.region_id
         if self._situation.region_claim not in {None, region}:
             return []
         if self._open(self._day, EVERYWHERE):
             self._take(week, (self._branch, self._day), SAME_DAY)
-        near = [self._take_slot(slot) for slot, _ in self._free]
+        near = [self._take_slot(slot) for slot in self._free]
         instead = [*(yield from self._other_channel()), *self._smaller_amount(week)]
         yield from self._other_days(week)
         yield from self._other_branches(region)
-        further = [self._take_slot(slot) for slot, _ in self._free[len(near) :]]
-        for n, (slot, place) in enumerate(self._free):
-            self._count(slot, place, LATER_CHOICES if n or (instead and not near) else 1)
+        further = [self._take_slot(slot) for slot in self._free[len(near) :]]
         return [*near, *instead, *further]
+
+    def _look(self, question: BranchDays | Roomiest) -> Search[View]:
+        if self._tally.dry(question):
+            return View((), {}, {}, None)
+        view: View = yield question
+        self._odds = self._tally.odds()
+        if self._odds.crowd and not any(place.room for place in view.places.values()):
+            self._tally.note_dry(question, FULL_SECONDS)
+        return view
 
     def _other_days(self, week: View) -> Search[None]:
         """Note a slot on each of the nearest other days of the branch."""
@@ -245,7 +263,7 @@ class _Hunt:
             if monday not in weeks:
                 if len(weeks) > WEEKS:
                     continue
-                weeks[monday] = yield self._week(day, self._wish.channel)
+                weeks[monday] = yield from self._look(self._week(day, self._wish.channel))
             wanted -= self._take(weeks[monday], (self._branch, day), 1)
             if not wanted:
                 return
@@ -255,11 +273,11 @@ class _Hunt:
         for days in OTHER_BRANCH_DAYS:
             day = self._day + timedelta(days=days)
             if self._open(day, BEYOND_BRANCH):
-                self._take_around((yield Roomiest(region, day, self._wish.channel)))
+                self._take_around((yield from self._look(Roomiest(region, day, self._wish.channel))))
             if self._free:
                 return
         if self._situation.region_claim is None and self._open(self._day, BANK_WIDE):
-            self._take_around((yield Roomiest(None, self._day, self._wish.channel)))
+            self._take_around((yield from self._look(Roomiest(None, self._day, self._wish.channel))))
 
     def _take_around(self, view: View) -> None:
         crowd, rng = self._odds.crowd, self._rng
@@ -277,7 +295,9 @@ class _Hunt:
             return 0
         self._tried.append((view, place))
         found = self._fitting(view, place, SAFE, wanted)
-        self._free += [(slot, place) for slot in found]
+        for slot in found:
+            self._count(slot, place)
+        self._free += found
         return len(found)
 
     def _fitting(self, view: View, place: Place, least: float, wanted: int) -> list[SlotState]:
@@ -312,14 +332,14 @@ class _Hunt:
         if slot is None or not keys or any(key is None or key.channel != wish.channel for key in keys):
             return []
         for channel in sorted(self._situation.channels - {wish.channel}, key=list(Channel).index):
-            view = yield self._week(slot.service_day, channel)
+            view = yield from self._look(self._week(slot.service_day, channel))
             place, asked = view.places.get((slot.branch_id, slot.service_day)), replace(wish, channel=channel)
             if place is None:
                 continue
             likely = self._odds.slots(place, self._rng, near=self._near, cny=self._cny)
             found = next((free for free in likely if free.slot_id == slot.slot_id), None)
             if found and isinstance(judged(view, found, asked, self._situation), Accepted):
-                self._count(found, place, 1)
+                self._count(found, place)
                 return [{**self._take_slot(found, asked), "action": "other_channel", "channel": channel}]
         return []
 
@@ -339,11 +359,13 @@ class _Hunt:
         likely = all(self._odds.chance(level, place.seen_at, need) >= SAFE for level, need in needs)
         if not likely or not isinstance(judged(week, found, asked, self._situation), Accepted):
             return []
-        self._count(found, place, 1, fits)
+        self._count(found, place, fits)
         return [{**self._take_slot(found, asked), "action": "smaller_amount", "amount": str(fits)}]
 
-    def _count(self, slot: SlotState, place: Place, weight: float, cny: int | None = None) -> None:
-        """Tally a recommendation at the slot, its place and every limit."""
+    def _count(self, slot: SlotState, place: Place, cny: int | None = None) -> None:
+        """Tally a recommendation at the slot, its place and every limit, before anyone else looks."""
+        weight = LATER_CHOICES if self._recommended else 1
+        self._recommended += 1
         self._tally.add(slot.slot_id, weight)
         self._tally.add(place.whole.level_id, weight)
         for level in place.levels:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from random import Random
 from typing import Any, Final, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import Connection, Engine
 
 from booking_core.choosing import Share, Tally, level_id
-from booking_core.domain import Accepted, QuotaState, Refused, SlotState
+from booking_core.domain import QuotaState, Refused, SlotState
 from booking_core.service.core import Core
 from booking_core.service.shares import share_of_process
 from booking_core.store.availability import View
@@ -38,6 +38,7 @@ KEPT_SLOTS: Final = 100_000
 SHOWN_SECONDS: Final = 60.0
 """For how long a slot counts as shown."""
 KEPT_SHOWN: Final = 100_000
+KEPT_SENT: Final = 5_000
 
 IN_THE_SLOT: Final = frozenset({Reason.SLOT_CLOSED, Reason.NOTICE_TOO_SHORT, Reason.OUTSIDE_BOOKING_WINDOW})
 """Rules that the slot breaks, whoever asks."""
@@ -66,7 +67,7 @@ class Availability:
     ) -> None:
         self.tally = Tally(clock, share)
         self.rng = rng or Random()  # noqa: S311 – spreads customers, no secret
-        self._engine = engine
+        self._engine = ref(engine)  # whose end is also ours: see availability_of
         self._instruments = instruments
         self._clock = clock
         self._lock = threading.Lock()
@@ -78,6 +79,7 @@ class Availability:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="look")
         """For askers on the event loop; their threads begin with the first of them."""
         self._shown: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._sent: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def look(self, question: Question[T]) -> T:
         """The answer, at most a second old. Blocks; raises what the database raised."""
@@ -115,11 +117,20 @@ class Availability:
             while len(self._shown) > KEPT_SHOWN:
                 self._shown.popitem(last=False)
 
-    def judge_shown(self, slot_id: str, channel: str, verdict: Accepted | Refused) -> Shown | None:
+    def note_sent(self, slot_id: str, channel: str) -> None:
+        """Remember when a customer was last told first to take the slot."""
+        with self._lock:
+            self._sent[slot_id, channel] = self._clock()
+            while len(self._sent) > KEPT_SENT:
+                self._sent.popitem(last=False)
+
+    def judge_shown(self, slot_id: str, channel: str, refused: Refused | None) -> Shown | None:
         """What became of a try for a slot that was shown as free, counted; None if it was not shown."""
+        if (sent := self._sent.pop((slot_id, channel), None)) is not None:
+            self.tally.note_followed(self._clock() - sent)
         if self._shown.get((slot_id, channel), float("-inf")) < self._clock():
             return None
-        outcome = _became(verdict)
+        outcome = _became(refused)
         if outcome is not None:
             self._instruments.shown_free.labels(outcome.value).inc()
         return outcome
@@ -152,7 +163,7 @@ class Availability:
         """Look, keep the answer for others, and tell those who wait."""
         begun = self._clock()
         try:
-            with self._engine.connect() as connection:
+            with self._connection() as connection:
                 answer = question.read(connection)
         except BaseException as fault:  # noqa: BLE001 – told to all who wait
             self._land(question, flight)
@@ -164,6 +175,11 @@ class Availability:
                 self.tally.learn(place.whole.level_id, place.whole.free, begun)
         self._land(question, flight, (begun, answer))
         flight.set_result(answer)
+
+    def _connection(self) -> Connection:
+        engine = self._engine()
+        assert engine is not None  # noqa: S101 – whoever asks has the core, which has the engine
+        return engine.connect()
 
     def _land(
         self, question: Question[Any], flight: Future[Any], look: tuple[float, Any] | None = None
@@ -206,10 +222,10 @@ def _size(answer: Any) -> int:
     return 1 + len(answer.slots) if isinstance(answer, View) else 1
 
 
-def _became(verdict: Accepted | Refused) -> Shown | None:
-    """What the verdict makes of a slot shown as free; None where the refusal does not lie in the slot."""
-    if isinstance(verdict, Accepted):
+def _became(refused: Refused | None) -> Shown | None:
+    """What became of a slot shown as free; None where the refusal does not lie in the slot."""
+    if refused is None:
         return Shown.HELD
-    if verdict.reason.cause is Cause.CAPACITY:
+    if refused.reason.cause is Cause.CAPACITY:
         return Shown.TAKEN
-    return Shown.CHANGED if verdict.reason in IN_THE_SLOT else None
+    return Shown.CHANGED if refused.reason in IN_THE_SLOT else None

@@ -12,7 +12,7 @@ from typing import Final
 
 from booking_core.choosing import Share
 
-RECOUNTED_SECONDS: Final = 2.0
+RECOUNTED_SECONDS: Final = 0.25
 """How often the others are counted anew: workers come and go."""
 ENVIRONMENT: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Names a folder inside the run directory where several worker processes serve."""

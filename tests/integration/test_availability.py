@@ -14,7 +14,7 @@ from sqlalchemy import Connection, update
 
 from booking_core import tables as t
 from booking_core.database import write_transaction
-from booking_core.domain import Accepted, Refused
+from booking_core.domain import Refused
 from booking_core.service import availability as service
 from booking_core.service.availability import CROWD_ASKS, Availability, availability_of
 from booking_core.store.availability import BranchDays, Roomiest, View
@@ -22,8 +22,6 @@ from metrics.contract import Reason, Shown
 from metrics.instruments import Instruments
 from tests.support.bank import Bank
 from tests.support.wishes import core_on
-
-HELD = Accepted("s", 1, 1, confirm_at_once=False)
 
 
 class Clock:
@@ -228,16 +226,16 @@ def test_what_became_of_slots_shown_as_free_is_counted(available: Availability, 
     """Held, taken or changed, for a minute; what was not shown, and rules of the loan, count nothing."""
     available.note_shown(["s"], "app")
     tries = {
-        Shown.HELD: HELD,
+        Shown.HELD: None,
         Shown.TAKEN: Refused(Reason.QUOTA_DAY_FULL),
         Shown.CHANGED: Refused(Reason.SLOT_CLOSED),
         None: Refused(Reason.DUPLICATE_BOOKING),
     }
-    assert [available.judge_shown("s", "app", verdict) for verdict in tries.values()] == list(tries)
-    assert available.judge_shown("s", "web", HELD) is None
-    assert available.judge_shown("other", "app", HELD) is None
+    assert [available.judge_shown("s", "app", refused) for refused in tries.values()] == list(tries)
+    assert available.judge_shown("s", "web", None) is None
+    assert available.judge_shown("other", "app", None) is None
     clock.now += 61
-    assert available.judge_shown("s", "app", HELD) is None
+    assert available.judge_shown("s", "app", None) is None
     counted = available._instruments.shown_free
     assert [counted.labels(outcome.value)._value.get() for outcome in Shown] == [1, 1, 1]
 
@@ -248,8 +246,8 @@ def test_slots_shown_are_remembered_within_bounds(
     """Of too many the ones shown last are kept."""
     monkeypatch.setattr(service, "KEPT_SHOWN", 10)
     available.note_shown([f"s{n}" for n in range(15)], "app")
-    assert available.judge_shown("s4", "app", HELD) is None
-    assert available.judge_shown("s5", "app", HELD) is Shown.HELD
+    assert available.judge_shown("s4", "app", None) is None
+    assert available.judge_shown("s5", "app", None) is Shown.HELD
 
 
 def test_a_core_has_one(sqlite_bank: Bank) -> None:

@@ -25,7 +25,10 @@ LOAN = LoanState("L1", "c1", "b0", "active", Decimal(1000), Decimal(100), None)
 
 @dataclass
 class Bank:
-    """Branches b0, b1 … of one region, their slots of some days, and the used units of every limit."""
+    """Branches b0, b1 … of one region, their slots of some days, and the used units of every limit.
+
+    The first slot of each day is full from the start: the one that everyone wishes.
+    """
 
     branches: int = 20
     days: int = 10
@@ -41,15 +44,15 @@ class Bank:
             for n in range(1, self.days + 1):
                 day = TODAY + timedelta(days=n)
                 self.slots[f"b{branch}", day] = [
-                    self._slot(f"b{branch}", day, k) for k in range(self.slots_a_day)
+                    self._slot(f"b{branch}", day, k) for k in range(self.slots_a_day + 1)
                 ]
         self.by_id = {slot.slot_id: slot for some in self.slots.values() for slot in some}
 
     @property
     def spare(self) -> float:
-        """The share of all units that is free."""
+        """The share of the units that is free."""
         free = sum(slot.free_units for slot in self.by_id.values())
-        return free / sum(slot.capacity_units for slot in self.by_id.values())
+        return free / (self.branches * self.days * self.slots_a_day * self.capacity)
 
     def quotas(self, branch: str, day: date) -> tuple[QuotaState, ...]:
         """The limits of a branch's day as they stand."""
@@ -91,7 +94,8 @@ class Bank:
     def _slot(self, branch: str, day: date, n: int) -> SlotState:
         start = datetime(day.year, day.month, day.day, 1, tzinfo=UTC) + timedelta(minutes=30 * n)
         slot_id, end = f"{branch}-{day}-{n}", start + timedelta(minutes=30)
-        return SlotState(slot_id, branch, "north", day, start, end, self.capacity, 0, 0, closed=False)
+        used = 0 if n else self.capacity
+        return SlotState(slot_id, branch, "north", day, start, end, self.capacity, used, 0, closed=False)
 
 
 @dataclass
@@ -119,7 +123,7 @@ def storm(
     seconds_to_follow: float = 0.0,
     others: float = 0.0,
     make_tally: Callable[[Callable[[], float], Callable[[], Share]], Tally] = Tally,
-    wished: Callable[[Random], str] = lambda _: f"b0-{TODAY + timedelta(days=3)}-5",
+    wished: Callable[[Random], str] = lambda _: f"b0-{TODAY + timedelta(days=3)}-0",
     seed: int = 1,
 ) -> Outcome:
     """All wish a slot that is refused, and do what they are told first; looks are shared for a second.
@@ -158,11 +162,11 @@ def storm(
         slot = replace(bank.by_id[wished(dice)])
         if dice.random() < others:
             bank.take(dice.choice(bank.slots[slot.branch_id, slot.service_day]).slot_id)
-        slot.used_units = slot.capacity_units
         wish = Wish("L1", slot.slot_id, Channel.APP)
         refused = judge_capacity(1, slot, (), RULES)
         assert refused is not None
         seen = Situation(slot, LOAN, RULES, NOW)
+        tallies[process].note_refusal()
         remedies = run(search(refused, wish, seen, tallies[process], rngs[process]), look)
         if remedies and remedies[0]["action"] == "take_slot":
             following.append((now[0] + seconds_to_follow, remedies[0]["slot"]))

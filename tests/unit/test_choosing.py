@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from math import exp
 from random import Random
@@ -11,7 +10,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking_core.choosing import CROWD, SPAN_SECONDS, Level, Place, Tally, poisson_at_most
+from booking_core.choosing import CROWD, FOLLOWED_SECONDS, Level, Place, Tally, poisson_at_most
 from booking_core.domain import QuotaKey, QuotaState, SlotState
 from metrics.contract import PeriodKind, ScopeKind
 from tests.support.storm import NOW, TODAY
@@ -27,10 +26,16 @@ def slot(n: int, capacity: int = 2, used: int = 0) -> SlotState:
     )
 
 
-def place(*slots: SlotState, free: int = 100, waiting: int = 0, kind: PeriodKind = PeriodKind.DAY) -> Place:
+def place(
+    *slots: SlotState,
+    free: int = 100,
+    waiting: int = 0,
+    kind: PeriodKind = PeriodKind.DAY,
+    seen_at: float = 100.0,
+) -> Place:
     """A branch's day with a quota that has so much free."""
     quota = QuotaState(QuotaKey(ScopeKind.BRANCH, "b1", kind), DAY, free, 0)
-    return Place("b1", "north", DAY, slots or [slot(n) for n in range(8)], [quota], waiting)
+    return Place("b1", "north", DAY, slots or [slot(n) for n in range(8)], [quota], waiting, seen_at)
 
 
 class Now:
@@ -63,26 +68,37 @@ def test_without_a_crowd_the_nearest_in_time_comes_first() -> None:
 
 
 def test_a_slot_recommended_as_often_as_it_has_units_is_left_out() -> None:
-    """A unit that was just recommended counts as taken, until the recommendation is old."""
-    clock = Now()
-    tally = Tally(clock)
+    """A unit that was just recommended counts as taken."""
+    tally = Tally(Now())
+    two = place(slot(0), slot(1, capacity=1))
     tally.add("s0", 1)
-    assert chosen(tally, place(slot(0), slot(1, capacity=1))) == ["s0", "s1"]
+    assert chosen(tally, two) == ["s0", "s1"]
     tally.add("s0", 1)
-    assert chosen(tally, place(slot(0), slot(1, capacity=1))) == ["s1"]
-    clock.at += 2 * SPAN_SECONDS
-    assert chosen(tally, place(slot(0), slot(1, capacity=1))) == ["s0", "s1"]
+    assert chosen(tally, two) == ["s1"]
 
 
-def test_a_recommendation_counts_until_a_look_can_show_it() -> None:
-    """It counts in full for at least one span, whenever within a span it was made."""
+def test_a_recommendation_counts_until_a_look_could_show_that_it_was_followed() -> None:
+    """Until then it is held against the slot, however many looks were begun; a later look tells itself."""
+    clock, (least, _) = Now(), FOLLOWED_SECONDS
+    tally = Tally(clock)
+    tally.add("s0", 2)
+    clock.at += 10
+    assert chosen(tally, place(slot(0), seen_at=100 + least)) == []
+    assert chosen(tally, place(slot(0), seen_at=100.3 + least)) == ["s0"]
+
+
+def test_slow_customers_are_waited_for_longer() -> None:
+    """The time that customers take to follow is learnt, within bounds."""
     clock = Now()
     tally = Tally(clock)
-    tally.add("s0", 1)
-    clock.at += SPAN_SECONDS
-    assert tally.told("s0") == 1
-    clock.at += SPAN_SECONDS
-    assert tally.told("s0") == 0
+    tally.add("s0", 2)
+    for _ in range(50):
+        tally.note_followed(1.0)
+    assert chosen(tally, place(slot(0), seen_at=101.5)) == []
+    for _ in range(50):
+        tally.note_followed(60.0)
+    assert chosen(tally, place(slot(0), seen_at=102.5)) == []
+    assert chosen(tally, place(slot(0), seen_at=103.5)) == ["s0"]
 
 
 def test_in_a_crowd_processes_send_customers_to_different_slots() -> None:
@@ -128,16 +144,16 @@ def test_units_promised_to_the_waitlist_are_not_recommended() -> None:
 def test_what_a_batch_told_since_outdoes_an_older_look() -> None:
     """A look from before does not bring back what has been learnt to be full, a newer one does."""
     clock = Now()
-    tally, old = Tally(clock), replace(place(), seen_at=99.0)
+    tally, old = Tally(clock), place(seen_at=99.0)
     tally.learn(f"branch:b1:*:day:{DAY}", 0)
     assert not chosen(tally, old)
-    assert chosen(tally, replace(place(), seen_at=101.0))
+    assert chosen(tally, place(seen_at=101.0))
 
 
 def test_a_slot_that_a_batch_filled_since_is_left_out() -> None:
     """The others of the same old look are still recommended."""
     clock = Now()
-    tally, old = Tally(clock), replace(place(), seen_at=99.0)
+    tally, old = Tally(clock), place(seen_at=99.0)
     tally.learn("s3", 0)
     assert set(chosen(tally, old)) == {f"s{n}" for n in range(8)} - {"s3"}
 
@@ -161,7 +177,7 @@ def test_a_tally_stays_small() -> None:
         tally.add(f"s{n}", 1)
         clock.at += 1e-4
     assert len(tally._known) <= 50_000
-    assert tally.told("s119999") == 1
+    assert tally.told("s119999", clock.at) == 1
 
 
 @given(st.floats(0, 200), st.integers(-3, 300))

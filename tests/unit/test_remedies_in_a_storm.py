@@ -16,8 +16,8 @@ DAY, WEEK, MONTH = PeriodKind.DAY, PeriodKind.WEEK, PeriodKind.MONTH
 
 
 def anywhere(dice: Random) -> str:
-    """Any slot of the first seven branches."""
-    return f"b{dice.randrange(7)}-{TODAY + timedelta(days=dice.randrange(1, 11))}-{dice.randrange(16)}"
+    """The full slot of any day of the first seven branches."""
+    return f"b{dice.randrange(7)}-{TODAY + timedelta(days=dice.randrange(1, 11))}-0"
 
 
 class Forgetful(Tally):
