@@ -46,7 +46,7 @@ class Entry:
     """The offer, then the booking that it became."""
     closed_reason: str | None = None
     skipped_reason: str | None = None
-    """Why it could not take what was free; None = first in its turn."""
+    """Why it cannot take what is free just now; None = it is in turn."""
     promise: dict[str, Any] | None = None
 
     @property
@@ -74,7 +74,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What promotion does with an entry: offers it the slot, skips it, or closes it for good."""
+    """What promotion does with an entry: offers it the slot, skips it, closes it, or takes a skip back."""
 
     entry: Entry
     slot_id: str | None = None
@@ -154,7 +154,7 @@ def choices(
     """Who of the queue (in its order) gets which of the branch's free slots (in order of time), by `decide`.
 
     Each gets the first slot that it may take, nearest to its wished day; at most so many are offered one. Who
-    has to wait as everybody has is left out. `limits` by day and channel. Slots and limits are moved on.
+    waits on as before is left out. `limits` by day and channel. Slots and limits are moved on.
     """
     full: set[tuple[date, str]] = set()
     for entry in queue:
@@ -197,7 +197,7 @@ def _choice(
             refused_days.add(day)
         elif verdict.violations:
             full.add((day, entry.channel))
-    return Choice(entry, skipped=skipped) if skipped else None
+    return None if skipped == entry.skipped_reason else Choice(entry, skipped=skipped)
 
 
 def followed(entry: Entry, was: str | None, becomes: str) -> tuple[str, str] | None:

@@ -26,7 +26,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "idle_days": (1, 3660),
     "waitlist_days": (0, 3660),
     "offer_seconds": (1, 7 * 86_400),
-    "offers_at_once": (1, 1000),
+    "offers_at_once": (1, 50),
     "offers_outstanding": (1, 10_000),
 }
 """Least and greatest value of a setting that is a number: outside, no time could be told any more."""

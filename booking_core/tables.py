@@ -350,7 +350,7 @@ waitlist = Table(
     Column("booking_ref", String(40), comment="the offer, then the booking it became"),
     Column("actor", String(64), nullable=False, comment="who put it on the list"),
     Column("closed_reason", String(32), comment="why it left or expired, told to the customer"),
-    Column("skipped_reason", String(32), comment="why it could not take what was free; null = first in turn"),
+    Column("skipped_reason", String(32), comment="why it cannot take what is free now; null = in turn"),
     Index(
         "ix_waitlist_waiting",
         "branch_id",

@@ -215,10 +215,18 @@ class Batch:
             del self.episodes[loan_ref]
 
     def put_entry(
-        self, entry: Entry, kind: str, actor: str, *, reason: str | None = None, slot_id: str | None = None
+        self,
+        entry: Entry,
+        kind: str | None,
+        actor: str,
+        *,
+        reason: str | None = None,
+        slot_id: str | None = None,
     ) -> None:
-        """Note a waitlist entry, new or changed, with a line of its history."""
+        """Note a waitlist entry, new or changed, with a line of its history unless `kind` is None."""
         self.entries[entry.entry_ref] = self._entries[entry.entry_ref] = entry
+        if kind is None:
+            return
         event = {"entry_ref": entry.entry_ref, "at_utc": self.now.wall, "kind": kind, "reason": reason}
         self._entry_events.append({**event, "slot_id": slot_id, "actor": actor[:64]})
 

@@ -175,8 +175,9 @@ def refuse_in(
 ) -> Judgement:
     """The refusal, recorded: as an attempt, and in the loan's wish episode where it opens one."""
     seen = situation(batch, asking, told)
-    if refused.reason is Reason.DUPLICATE_BOOKING and (entry := batch.entry_of(told.loan_ref or "")):
-        refused = replace(refused, context=refused.context | {"entry": entry.entry_ref})  # an offer to it
+    entry = batch.entry_of(told.loan_ref or "")
+    if refused.reason is Reason.DUPLICATE_BOOKING and entry and entry.status == "offered":
+        refused = replace(refused, context=refused.context | {"entry": entry.entry_ref})
     if late := asking.answered is not None:  # who has booked since wishes no more
         opens = opens and not (seen.loan and seen.loan.live_booking_ref)
     if late or refused.reason.cause in RECORDED:

@@ -7,7 +7,7 @@ since newcomers are refused while entries wait for it, so all that is at stake a
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -27,7 +27,7 @@ from metrics.contract import BANK_SCOPE_ID, Channel, OfferOutcome, PeriodKind, R
 BRANCHES: Final = 16
 """Branches with room that are looked at in one sweep, drawn anew each time: a look takes about 10 ms."""
 LOOKED_AT: Final = 50
-"""Entries of a branch looked at in one sweep from the front of its queue, and as many never skipped."""
+"""Entries of a branch looked at in one sweep from the front of its queue, and as many that are in turn."""
 AT_ONCE: Final = 32
 """Entries of one transaction: their slots stay locked meanwhile."""
 ACTOR: Final = "waitlist"
@@ -36,8 +36,7 @@ ACTOR: Final = "waitlist"
 def promote(core: Core) -> int:
     """How many places were offered; entries that can never be booked any more are closed on the way."""
     with core.engine.connect() as connection:
-        branches = waitlist.branches_waiting(connection)
-        if not branches or not waitlist.alone(connection):
+        if not waitlist.alone(connection) or not (branches := waitlist.branches_waiting(connection)):
             return 0
         now = moment(core, connection)
         today = now.settings.local_day(now.business)
@@ -45,12 +44,17 @@ def promote(core: Core) -> int:
         chosen = [Choice(entry, closed=Reason.OUTSIDE_BOOKING_WINDOW) for entry in over]
         standing = waitlist.offered(connection)
         places = _open(connection, branches, today)
+        shut = {branch_id for branch_id, *_ in branches} - {branch_id for branch_id, *_ in places}
+        chosen += [Choice(entry) for entry in waitlist.skipped(connection, shut, LOOKED_AT)]
         for branch_id, first, last in random.sample(places, min(len(places), BRANCHES)):
             room = now.settings.offers_outstanding - standing.get(branch_id, 0)
             room = min(room, now.settings.offers_at_once)
             if room > 0:
                 chosen += _chosen(connection, now, branch_id, (first, last), room)
-        return sum(do(core, _promotion(chosen[n : n + AT_ONCE])) for n in range(0, len(chosen), AT_ONCE))
+        skipped = [choice.entry.entry_ref for choice in chosen if choice.skipped]
+        known = waitlist.last_skips(connection, skipped) if skipped else {}
+        parts = [chosen[n : n + AT_ONCE] for n in range(0, len(chosen), AT_ONCE)]
+        return sum(do(core, _promotion(part, known)) for part in parts)
 
 
 def offer(batch: Batch, entry: Entry, slot_id: str, actor: str) -> bool:
@@ -108,10 +112,13 @@ def _open(
 def _chosen(
     connection: Connection, now: Moment, branch_id: str, days: tuple[date, date], at_most: int
 ) -> list[Choice]:
-    """What to do with the next entries of the branch, judged without locks; none that changes nothing."""
+    """What to do with the next entries of the branch, judged without locks.
+
+    A branch where nothing is free has nobody in turn skipped: the next place is theirs before a newcomer's.
+    """
     free = waitlist.free_slots(connection, branch_id, *days)
     if not free:
-        return []
+        return [Choice(entry) for entry in waitlist.skipped(connection, [branch_id], LOOKED_AT)]
     days = (free[0].service_day, free[-1].service_day)
     queue = waitlist.queue(connection, branch_id, *days, LOOKED_AT)
     loans = slots.read_loans(connection, [entry.loan_ref for entry in queue])
@@ -120,12 +127,11 @@ def _chosen(
     for channel in {entry.channel for entry in queue}:
         levels = quotas.read_levels(connection, list(one_a_day.values()), channel)
         limits |= {(day, channel): levels[slot.slot_id] for day, slot in one_a_day.items()}
-    found = choices(queue, free, loans, limits, now.rules, now.business, at_most)
-    return [choice for choice in found if not choice.skipped or choice.skipped != choice.entry.skipped_reason]
+    return list(choices(queue, free, loans, limits, now.rules, now.business, at_most))
 
 
-def _promotion(chosen: Sequence[Choice]) -> Job[int]:
-    """The job that does it, under locks: how many were offered a place."""
+def _promotion(chosen: Sequence[Choice], known: Mapping[str, str]) -> Job[int]:
+    """The job that does it, under locks: how many were offered a place. `known`: skips that are on record."""
 
     def work(batch: Batch) -> int:
         offered = 0
@@ -141,9 +147,12 @@ def _promotion(chosen: Sequence[Choice]) -> Job[int]:
                 status = "booked" if booked else "expired"
                 closed = replace(entry, status=status, booking_ref=booked, closed_reason=reason.value)
                 batch.put_entry(closed, status, ACTOR, reason=reason.value)
-            elif reason := choice.skipped:
-                batch.put_entry(replace(entry, skipped_reason=reason.value), "skipped", ACTOR, reason=reason)
-                batch.offers_ended.append(OfferOutcome.SKIPPED)
+            else:
+                why = choice.skipped and choice.skipped.value
+                new = why is not None and known.get(entry.entry_ref) != why
+                marked = replace(entry, skipped_reason=why)
+                batch.put_entry(marked, "skipped" if new else None, ACTOR, reason=why)
+                batch.offers_ended += [OfferOutcome.SKIPPED] if new else []
         return offered
 
     places = {(c.slot_id, c.entry.channel) for c in chosen if c.slot_id}

@@ -168,21 +168,36 @@ def free_slots(connection: Connection, branch_id: str, first: date, last: date) 
 
 
 def queue(connection: Connection, branch_id: str, first: date, last: date, limit: int) -> list[Entry]:
-    """The next who wait for the days, in their order: `limit` from the front, and as many never skipped.
+    """The next who wait for the days, in their order: `limit` from the front, and as many that are in turn.
 
-    Those that were skipped are looked at again every time, yet keep nobody behind them from being seen.
+    Those that are skipped are looked at again every time, yet keep nobody behind them from being seen.
     """
     w = t.waitlist.c
     here = (_waits(), w.branch_id == branch_id, w.wished_day <= last, w.latest_day >= first)
     found: dict[str, Entry] = {}
-    for never_skipped in ((), (w.skipped_reason.is_(None),)):
+    for in_turn in ((), (w.skipped_reason.is_(None),)):
         left = limit
         for priority in PRIORITIES:  # each a range of ix_waitlist_queue; together they would be sorted
-            statement = select(t.waitlist).where(*here, *never_skipped, w.priority == priority)
+            statement = select(t.waitlist).where(*here, *in_turn, w.priority == priority)
             rows = connection.execute(statement.order_by(w.joined_utc, w.entry_ref).limit(left)).all()
             found |= {row.entry_ref: _entry(row) for row in rows}
             left -= len(rows)
     return sorted(found.values(), key=lambda entry: entry.turn)
+
+
+def skipped(connection: Connection, branch_ids: Collection[str], limit: int) -> list[Entry]:
+    """Some entries of the branches that cannot take what is free, or could not when they were looked at."""
+    w = t.waitlist.c
+    here = (among(connection, w.branch_id, branch_ids), w.skipped_reason.is_not(None))
+    return [_entry(row) for row in connection.execute(select(t.waitlist).where(_waits(), *here).limit(limit))]
+
+
+def last_skips(connection: Connection, entry_refs: Collection[str]) -> dict[str, str]:
+    """Why each of the entries was skipped last, of those that were."""
+    e = t.waitlist_events.c
+    mine = (among(connection, e.entry_ref, entry_refs), e.kind == "skipped")
+    rows = connection.execute(select(e.entry_ref, e.reason).where(*mine).order_by(e.event_id))
+    return dict(rows.tuples().all())
 
 
 def past(connection: Connection, today: date, limit: int) -> list[Entry]:

@@ -343,6 +343,30 @@ def test_who_cannot_take_what_is_free_is_skipped_once_and_holds_nobody_back(bank
     assert drift(bank.engine) == []
 
 
+@BOTH
+def test_who_was_skipped_is_in_turn_again_when_the_next_place_is_freed(bank: Bank, core: Core) -> None:
+    """Passed over for a day's funds, then all is taken: what is freed on another day is theirs."""
+    short, ample = (bank.add_slot(day=bank.today + timedelta(days=n), capacity=1) for n in (2, 3))
+    held = ref(book(core, "L2", ample))
+    bank.add_quota("branch", "b1", "funds_day", 300_000)
+    bank.add_loan("rich", payoff="290000")
+    with write_transaction(bank.engine) as connection:
+        command = Command(asking().caller, datetime.now(UTC))
+        put_quota(connection, "branch:b1:*:funds_day", 280_000, command)
+    rich = entry_ref(join(core, bank, "rich"))
+    promote(core)
+    taken = book(core, "L1", short)
+    assert reason(taken) is None
+    with write_transaction(bank.engine) as connection:
+        put_quota(connection, "branch:b1:*:funds_day", 300_000, command)
+    promote(core)
+    changes.cancel(core, asking(), held)
+    assert reason(book(core, "L3", ample)) is Reason.SLOT_FULL
+    promote(core)
+    assert entries(bank) == {"rich": "offered"}
+    assert [kind for kind, _ in events(bank, rich)] == ["joined", "skipped", "offered"]
+
+
 def test_many_who_cannot_be_served_keep_nobody_behind_them_from_being_seen(bank: Bank, core: Core) -> None:
     """Sixty rich entries ahead of one that fits: by the second sweep it has its offer."""
     bank.add_slot(capacity=5)

@@ -234,6 +234,18 @@ def test_who_was_refused_one_day_for_their_own_reasons_may_take_another() -> Non
     ]
 
 
+def test_who_is_skipped_is_in_turn_again_once_nothing_is_free_that_they_cannot_take() -> None:
+    """Told once while the reason stays, taken back when the place is gone, told anew when it changes."""
+    day = quota(PeriodKind.DAY, 0)
+    rich = entry("rich", skipped_reason=Reason.FUNDS_CAP_REACHED.value)
+    loans = {rich.loan_ref: loan(rich, payoff_cny=Decimal(9000))}
+    funds = quota(PeriodKind.FUNDS_DAY, 5000)
+    assert chosen([rich], [slot()], funds, loans=loans) == []
+    assert chosen([rich], [slot()], funds, day, loans=loans) == [Choice(rich)]
+    later = {rich.loan_ref: loan(rich, eligible_from=TODAY + timedelta(days=5))}
+    assert chosen([rich], [slot()], loans=later) == [Choice(rich, skipped=Reason.LOAN_NOT_ELIGIBLE)]
+
+
 def test_who_can_never_be_booked_any_more_is_closed_with_the_reason() -> None:
     """A loan that was closed, is eligible too late or is booked already, a last day that is over."""
     gone, late, over = entry("gone"), entry("late"), entry("over", wished=-3, latest=-1)

@@ -86,7 +86,7 @@ def _waitlist(*, postgresql: bool) -> None:
     op.add_column('waitlist', sa.Column('booking_ref', sa.String(40), comment='the offer, then the booking it became'))
     op.add_column('waitlist', sa.Column('actor', sa.String(64), comment='who put it on the list'))
     op.add_column('waitlist', sa.Column('closed_reason', sa.String(32), comment='why it left or expired, told to the customer'))
-    op.add_column('waitlist', sa.Column('skipped_reason', sa.String(32), comment='why it could not take what was free; null = first in turn'))
+    op.add_column('waitlist', sa.Column('skipped_reason', sa.String(32), comment='why it cannot take what is free now; null = in turn'))
     op.execute(
         "UPDATE waitlist SET latest_day = wished_day, actor = 'migration', "
         "region_id = (SELECT b.region_id FROM branches b WHERE b.branch_id = waitlist.branch_id), "
