@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from booking_core.decide import decide
-from booking_core.domain import Accepted, Booking, QuotaState, Wish, period_start
+from booking_core.domain import Accepted, Booking, QuotaState, SlotState, Wish, period_start
 from booking_core.queueing import Choice, Entry, choices
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
@@ -120,7 +120,13 @@ def _chosen(
     if not free:
         return [Choice(entry) for entry in waitlist.skipped(connection, [branch_id], LOOKED_AT)]
     days = (free[0].service_day, free[-1].service_day)
-    queue = waitlist.queue(connection, branch_id, *days, LOOKED_AT)
+    return choose(connection, now, waitlist.queue(connection, branch_id, *days, LOOKED_AT), free, at_most)
+
+
+def choose(
+    connection: Connection, now: Moment, queue: Sequence[Entry], free: Sequence[SlotState], at_most: int
+) -> list[Choice]:
+    """`queueing.choices` by what stands committed: who of the queue could have which of the free slots."""
     loans = slots.read_loans(connection, [entry.loan_ref for entry in queue])
     one_a_day = {slot.service_day: slot for slot in free}  # limits are the same for a whole day
     limits: dict[tuple[date, str], Sequence[QuotaState]] = {}

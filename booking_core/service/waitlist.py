@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from booking_core.domain import Booking, FieldError, LoanState, QuotaState, Refused, Wish
+from booking_core.domain import Booking, FieldError, LoanState, Refused, Wish
 from booking_core.lifecycle import judge_step
-from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry, Promise, choices, judge_join, promise
+from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry, Promise, judge_join, promise
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.bookings import (
@@ -28,9 +28,9 @@ from booking_core.service.bookings import (
 )
 from booking_core.service.changes import change_booking, release
 from booking_core.service.core import Asking, Caller, Core, Moment, moment
-from booking_core.service.offers import offer
+from booking_core.service.offers import choose, offer
 from booking_core.settings import BankSettings
-from booking_core.store import bookings, quotas, slots, waitlist
+from booking_core.store import bookings, slots, waitlist
 from metrics.contract import Channel, Reason, TokenScope
 
 QUARTERS: Final = 96
@@ -192,12 +192,7 @@ def _look(
     if loan is None or place > 1:
         return Look(entry, None)
     free = waitlist.free_slots(connection, entry.branch_id, entry.wished_day, entry.latest_day)
-    one_a_day = {slot.service_day: slot for slot in free}
-    levels = quotas.read_levels(connection, list(one_a_day.values()), entry.channel) if free else {}
-    limits: dict[tuple[date, str], tuple[QuotaState, ...]] = {
-        (day, entry.channel): levels[slot.slot_id] for day, slot in one_a_day.items()
-    }
-    chosen = choices([entry], free, {loan.loan_ref: loan}, limits, now.rules, now.business, 1)
+    chosen = choose(connection, now, [entry], free, 1) if free else []
     return Look(entry, next((choice.slot_id for choice in chosen), None))
 
 
@@ -252,10 +247,9 @@ def _entry(caller: Caller, wanted: Joining, region: str, loan: LoanState | None,
 
 
 def _same(known: Entry, wished: Entry, wanted: Joining) -> bool:
-    """Whether the loan's entry covers what is wished already."""
-    here = (known.branch_id, known.channel) == (wished.branch_id, wished.channel)
+    """Whether the loan's entry covers what is wished already, through whatever channel it came."""
     last = known.latest_day if wanted.latest_day is None else wished.latest_day
-    return here and known.covers(wished.wished_day) and known.covers(last)
+    return known.branch_id == wished.branch_id and known.covers(wished.wished_day) and known.covers(last)
 
 
 @lru_cache(maxsize=1000)

@@ -76,11 +76,12 @@ def full_bank(bank: Bank, core: Core, capacity: int = 1) -> tuple[str, list[str]
 
 @BOTH
 def test_joining_twice_for_what_the_entry_covers_is_one_entry(bank: Bank, core: Core) -> None:
-    """The same wish, and another day within the entry's, are answered with the same entry and position."""
+    """The same wish, another of its days, another channel: answered with the same entry and position."""
     full_bank(bank, core)
     assert entry_ref(join(core, bank, "L1")) != entry_ref(join(core, bank, "L2"))
     first, again, within = (join(core, bank, "L2", days=days) for days in (2, 2, 9))
-    assert entry_ref(first) == entry_ref(again) == entry_ref(within)
+    by_phone = join(core, bank, "L2", channel=Channel.PHONE)
+    assert {entry_ref(told) for told in (again, within, by_phone)} == {entry_ref(first)}
     assert first.body["position"] == again.body["position"] == 2
     assert len(rows(bank.engine, "waitlist")) == 2
 
