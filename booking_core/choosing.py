@@ -29,8 +29,13 @@ FOLLOWED_SECONDS: Final = (0.5, 3.0)
 time that customers take of late to follow one, within these bounds."""
 KEPT_SECONDS: Final = 4.0
 """For how long recommendations are remembered at all."""
+FADING: Final = 0.99
+BELIEVED: Final = 10.0
+"""Recommendations from which on it is believed how much of all that is taken is ours; and how it fades."""
 TICK_SECONDS: Final = 0.25
 """How finely their times are."""
+BESIDES: Final = 0.5
+"""Recommendations in a crowd by each other process besides as many as ours: none of ours may be chance."""
 AHEAD_SECONDS: Final = 1.0
 """For so long a level is expected to go on filling at its pace before the customer comes."""
 DRY_SECONDS: Final = 0.1
@@ -129,6 +134,8 @@ class Tally:
         self._dry: dict[Hashable, float] = {}
         """Places and looks that had nothing to recommend, and until when that is believed."""
         self._followed = FOLLOWED_SECONDS[0]
+        self._taken = self._ours = 0.0
+        """Units that looks showed as taken, and recommended by us: how much of it all is ours."""
         self._lock = threading.Lock()
 
     def told(self, name: str, seen_at: float) -> float:
@@ -188,6 +195,23 @@ class Tally:
                 return
             known.free, known.free_at = free, at
 
+    def learn_place(self, place: Place) -> None:
+        """Note what a look shows: what is free, and how much more was taken than we recommended."""
+        name, free, at = place.whole.level_id, place.whole.free, place.seen_at
+        known = self._known.get(name)
+        if known is not None and AHEAD_SECONDS / 4 <= at - known.free_at <= 5 * AHEAD_SECONDS:
+            since, until = tick_of(known.free_at - self._followed), tick_of(at - self._followed)
+            ours = known.told_since(since) - known.told_since(until)
+            self._ours = FADING * self._ours + ours
+            self._taken = FADING * self._taken + max(0.0, known.free - free)
+        self.learn(name, free, at)
+
+    def workers(self) -> float:
+        """As how many processes like this one all of them count: those that do little count little."""
+        count = self._share()[1]
+        found = (self._taken + BELIEVED * count) / (self._ours + BELIEVED)
+        return min(2.0 * count, max(1.0, found))
+
     def odds(self) -> Odds:
         """What to expect just now."""
         return Odds(self, self._known.get, self._followed, self._share(), self.crowded())
@@ -220,19 +244,20 @@ class Odds:
         crowd: bool,
     ) -> None:
         self._tally, self._known, self._followed = tally, known, followed
-        self._share, self._workers = share, share[1]
+        self._share, self._workers = share, tally.workers()
         self.crowd = crowd
+        self._besides = BESIDES if crowd else 0.0
         self._levels: dict[tuple[str, float, float], float] = {}
 
     def chance(self, level: Level, seen_at: float, need: float = 1.0) -> float:
         """The probability that the level still has the need free when the customer comes.
 
-        The other processes are taken to have recommended as much as this one; in a crowd, one more each.
+        The other processes are taken to have recommended as much as this one, in a crowd a little more.
         """
         at = level.level_id, seen_at, need
         if (chance := self._levels.get(at)) is None:
             told, coming, free = self._state(level, seen_at)
-            coming += (self._workers - 1) * (told + self.crowd * need)
+            coming += (self._workers - 1) * (told + self._besides * need)
             chance = self._levels[at] = poisson_at_most((free - told) / need - 1, coming / need)
         return chance
 
@@ -275,7 +300,7 @@ class Odds:
             others = sorted(others, key=lambda n: -rng.random() * free[n])
         else:
             others = sorted(others, key=lambda n: abs(slots[n].start_utc - near))
-        sent = (self._workers - 1) * (told + self.crowd)
+        sent = (self._workers - 1) * (told + self._besides)
         for some, coming in ((ours, unguided), (others, unguided + sent)):
             for n in some:
                 if self._slot_chance(place, n, coming / whole) >= least:

@@ -6,7 +6,7 @@ likely to be free still when the customer comes (booking_core.choosing); else th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -34,7 +34,7 @@ Search: TypeAlias = Generator[Question, Any, T]
 SAME_DAY, OTHER_DAYS, OTHER_BRANCHES = 2, 2, 2
 """How many slots are offered of each kind."""
 UNSAFE: Final = 2
-"""How many are offered after the waitlist where none is likely to be free for long."""
+"""How many are offered where none is likely to be free for long."""
 OTHER: Final = tuple(sorted((n for n in range(-7, 29) if n), key=lambda n: (abs(n), -n)))
 """Other days are looked for this far around the wished one, the nearest first …"""
 WEEKS: Final = 3
@@ -46,8 +46,10 @@ FULL_SECONDS: Final = 5.0
 BRANCHES_TRIED: Final = 8
 JUDGED: Final = 24
 """Slots that are judged at most for one refusal."""
-UNSAFE_CHANCE: Final = 0.25
-UNSAFE_TRIED: Final = 4
+PROBABLE, POSSIBLE = 0.6, 0.25
+"""Chances for which slots are offered where none is safe: before the waitlist, and after it."""
+TRIED_AGAIN: Final = 12
+"""Places that are looked at again for those."""
 LATER_CHOICES: Final = 0.1
 """How often a later remedy is expected to be followed, where the first counts one."""
 WHOLE: Final = "full"
@@ -218,19 +220,17 @@ class _Hunt:
         if not wants_slot or not self._situation.own_loan:
             return change_fields(refused)
         safe = yield from self._safe()
+        safe = safe or self._less_safe(PROBABLE)
         waitlist = [actions.join_waitlist(self._wish, slot)] if capacity and slot else []
         if waitlist and not safe:
-            waitlist += [self._take_slot(free) for free in self._unsafe()]
+            waitlist += self._less_safe(POSSIBLE)
         return (*safe, *waitlist, *change_fields(refused))
 
     def _safe(self) -> Search[list[Remedy]]:
         """What is likely to work, nearest to the wish first; counted as recommended."""
         slot = self._situation.slot
-        week: View
-        if slot:
-            week = yield from self._look(self._week(self._day, self._wish.channel))
-        else:
-            week = yield self._week(self._day, self._wish.channel)
+        wished = self._week(self._day, self._wish.channel)
+        week: View = (yield from self._look(wished)) if slot else (yield wished)
         region = slot.region_id if slot else week.region_id
         if self._situation.region_claim not in {None, region}:
             return []
@@ -315,15 +315,15 @@ class _Hunt:
                 found.append(slot)
         return found
 
-    def _unsafe(self) -> Iterator[SlotState]:
-        """Slots that are free as far as is known, and may not be for long."""
-        self._left, wanted = JUDGED, UNSAFE
-        for view, place in self._tried[:UNSAFE_TRIED]:
-            for slot in self._fitting(view, place, UNSAFE_CHANCE, wanted):
-                wanted -= 1
-                yield slot
-            if not wanted:
-                return
+    def _less_safe(self, least: float) -> list[Remedy]:
+        """Slots that are free as far as is known, and may not be for long; counted as recommended."""
+        self._left = JUDGED
+        for view, place in self._tried[:TRIED_AGAIN]:
+            if slots := self._fitting(view, place, least, UNSAFE):
+                for slot in slots:
+                    self._count(slot, place)
+                return [self._take_slot(slot) for slot in slots]
+        return []
 
     def _other_channel(self) -> Search[list[Remedy]]:
         """The same slot by another channel of the caller's, where only limits of the wish's channel bind."""

@@ -172,7 +172,7 @@ class Availability:
         if isinstance(answer, View):
             answer.seen_at = begun
             for place in answer.places.values():
-                self.tally.learn(place.whole.level_id, place.whole.free, begun)
+                self.tally.learn_place(place)
         self._land(question, flight, (begun, answer))
         flight.set_result(answer)
 

@@ -122,13 +122,15 @@ def storm(
     processes: int = 4,
     seconds_to_follow: float = 0.0,
     others: float = 0.0,
+    busy: float = 1.0,
     make_tally: Callable[[Callable[[], float], Callable[[], Share]], Tally] = Tally,
     wished: Callable[[Random], str] = lambda _: f"b0-{TODAY + timedelta(days=3)}-0",
     seed: int = 1,
 ) -> Outcome:
     """All wish a slot that is refused, and do what they are told first; looks are shared for a second.
 
-    For each there are some (`others`) who take any slot of the wished day, told by nobody.
+    For each there are some (`others`) who take any slot of the wished day, told by nobody. The first process
+    is so many times as `busy` as each other one.
     """
     now = [0.0]
     dice = Random(seed)
@@ -148,7 +150,7 @@ def storm(
     for n in range(customers):
         now[0] = n / a_second
         follow(now[0])
-        process = dice.randrange(processes)
+        [process] = dice.choices(range(processes), [busy, *[1.0] * (processes - 1)])
 
         def look(question: Any, process: int = process) -> Any:
             begun, answer = looks.get((process, question), (-9.0, None))
@@ -156,7 +158,7 @@ def storm(
                 answer = bank.look(question, now[0])
                 looks[process, question] = now[0], answer
                 for place in getattr(answer, "places", {}).values():
-                    tallies[process].learn(place.whole.level_id, place.whole.free, now[0])
+                    tallies[process].learn_place(place)
             return answer
 
         slot = replace(bank.by_id[wished(dice)])

@@ -58,6 +58,14 @@ def test_it_holds_for_any_number_of_processes(processes: int) -> None:
     assert storm(Bank(branches=40, capacity=4), processes=processes).success >= 0.97
 
 
+def test_a_process_that_most_customers_ask_learns_that_the_others_do_little() -> None:
+    """Where one of four workers has nearly all connections, it comes to use the shares of the others too."""
+    bank = Bank(branches=10, days=5, slots_a_day=8, capacity=3)
+    outcome = storm(bank, customers=800, a_second=150, seconds_to_follow=0.2, busy=50)
+    assert outcome.success >= 0.95
+    assert bank.spare <= 0.37
+
+
 def test_customers_who_follow_a_little_later_fit_as_well() -> None:
     """A recommendation is remembered until its customer has come and the next look shows it."""
     bank = Bank(branches=20, capacity=4)
