@@ -22,7 +22,7 @@ from benchmarks.figures import growth, idle, overload, races, storm, throughput,
 from benchmarks.support.banks import Databases
 from benchmarks.support.machine import machine, sync_ms
 from benchmarks.support.pgbench import Pgbench, program
-from benchmarks.support.report import print_table, write_json
+from benchmarks.support.report import number, print_table, write_json
 from benchmarks.support.rounds import Figure
 from benchmarks.support.stage import Stage
 from tests.support.postgres import PostgresCluster
@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             began = time.monotonic()
             print(f"booking.py: {', '.join(names)} …", file=sys.stderr, flush=True)
             try:
-                figures += part(stage)
+                found = part(stage)
+                figures += found
+                print("".join(f"  {f.name} {number(f.value)}" for f in found), file=sys.stderr, flush=True)
             except Exception:  # noqa: BLE001 – one part that fails does not take the others with it
                 traceback.print_exc()
                 faults.append(f"{part.__module__}.{part.__name__}")
@@ -135,7 +137,13 @@ def _print_details(notes: dict[str, Any]) -> None:
     for name, told in notes.items():
         print(f"{name}:")
         for key, value in told.items():
-            print(f"  {key}: {value}")
+            if name != "profile":
+                print(f"  {key}: {value}")
+                continue
+            for view, shares in value.items():
+                print(f"  {key}, {view}:")
+                for what, share in shares.items():
+                    print(f"    {share:6.1%} {what}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ CANCELLED: Final = 0.3
 WITHOUT_CANCELLING: Final = 0.7
 """The share of the attempts in the first storm."""
 REGIONS, BRANCHES, DAYS, SLOTS = 4, 5, 10, 5
-UNITS_AN_ATTEMPT: Final = 0.35
+UNITS_AN_ATTEMPT: Final = 0.2
 """Capacity of all slots together ÷ attempts: many sell out, on the way and at different times."""
 QUICK_SECONDS, LONG_SECONDS = 200.0, 3600.0
 """The storms are cut off after so long, and say how many attempts they came to."""

@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.figures.overload import CONNECTIONS, RAMP_SECONDS
 from benchmarks.figures.throughput import CLIENTS, LOANS_A_SECOND, WARM_SECONDS
 from benchmarks.support.banks import HOT, SPREAD, Shape
-from benchmarks.support.profiled import FOLDER, shares
+from benchmarks.support.profiled import FOLDER, told
 from benchmarks.support.rounds import Figure, figure
 from benchmarks.support.stage import Stage
 
 SECONDS: Final = 2.0
 PROFILED_SECONDS: Final = 4.0
+STORM_RATE: Final = 10_000.0
+"""Arrivals a second: far above what one worker under a profiler can do."""
 
 
 def goes(stage: Stage) -> list[Figure]:
@@ -41,7 +44,13 @@ def goes(stage: Stage) -> list[Figure]:
         stage.databases.command("SELECT pg_reload_conf()")
     stage.notes["statements"] = {"database": name, "per_booking": per_booking, "by_verb": kinds}
     if stage.profile:
-        stage.notes["profile"] = {"hot": _profile(stage, HOT), "spread": _profile(stage, SPREAD)}
+        calm: dict[str, Any] = {"connections": CLIENTS}
+        storm = {"connections": CONNECTIONS, "rate": STORM_RATE, "ramp": RAMP_SECONDS}
+        stage.notes["profile"] = {
+            "hot": _profile(stage, HOT, calm),
+            "spread": _profile(stage, SPREAD, calm),
+            "storm": _profile(stage, HOT, storm),
+        }
     return [figure("statements_per_booking", [per_booking["64 clients"]])]
 
 
@@ -53,11 +62,12 @@ def _statements(log: Path, start: int) -> Counter[str]:
     return Counter(line.split(": ", 1)[1].lstrip().split(": ", 1)[-1].split()[0].upper() for line in said)
 
 
-def _profile(stage: Stage, shape: Shape) -> list[dict[str, Any]]:
-    """The functions of one worker that used most CPU under 64 clients."""
-    shape = replace(shape, loans=int((PROFILED_SECONDS + 1) * LOANS_A_SECOND))
+def _profile(stage: Stage, shape: Shape, load: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Where one worker's CPU goes under the load."""
+    loans = int((PROFILED_SECONDS + 3) * LOANS_A_SECOND)
+    shape = replace(shape, loans=loans)
     with tempfile.TemporaryDirectory(prefix="slotcast-profile-") as folder:
         os.environ[FOLDER] = folder
         with stage.server(shape, workers=1, module="benchmarks.support.profiled") as server:
-            server.load(CLIENTS, seconds=PROFILED_SECONDS, slots=shape.slot_ids(0))
-        return shares(Path(folder))
+            server.load(**load, loans=loans, seconds=PROFILED_SECONDS, slots=shape.slot_ids(0))
+        return told(Path(folder))

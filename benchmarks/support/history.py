@@ -69,9 +69,7 @@ INSERTS: Final = {
         INSERT INTO idempotency_keys (token_id, key, fingerprint, status_code, body, created_utc)
         SELECT 'benchmark', digest, digest || digest, 201,
             ('{{"booking": {{"ref": "' || ref || '", "status": "held", "loan": "' || loan || '", "slot": "'
-             || slot_id || '", "branch": "' || branch_id || '", "service_day": "' || service_day
-             || '", "channel": "app", "expires_at": "' || at || '"}}, "trace_id": "' || digest
-             || '"}}')::json, at
+             || slot_id || '"}}, "trace_id": "' || digest || '"}}')::json, at
         FROM ({rows}) r""",
 }
 USED: Final = """
@@ -132,13 +130,13 @@ def _without_indexes(databases: Databases, name: str) -> Iterator[None]:
     yield
     with ThreadPoolExecutor(2) as pool:
         _all(pool, databases, name, [definition for _, definition in indexes])
-    for kind in ("p", "u", "f"):  # a foreign key needs the key that it points at
-        for table, constraint, its_kind, definition in constraints:
-            if its_kind == kind:
-                later = " NOT VALID" if kind == "f" else ""  # new rows are checked, the old are known to fit
-                databases.command(
-                    f"ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition}{later}", name
-                )
+        for kinds, later in (("pu", ""), ("f", " NOT VALID")):  # a foreign key needs the key it points at
+            added = [
+                f"ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition}{later}"
+                for table, constraint, kind, definition in constraints
+                if kind in kinds  # new rows are checked, the old are known to fit
+            ]
+            _all(pool, databases, name, added)
 
 
 def _all(pool: ThreadPoolExecutor, databases: Databases, name: str, statements: Sequence[str]) -> None:
