@@ -68,7 +68,7 @@ class Instruments:
         )
         self.queue_wait_seconds = Histogram(
             contract.QUEUE_WAIT_SECONDS,
-            "Seconds a job waited for its batch",
+            "Seconds that the first job of a batch waited for it",
             buckets=WAIT_BUCKETS,
             registry=self.registry,
         )
