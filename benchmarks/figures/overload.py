@@ -68,8 +68,13 @@ def goodput(stage: Stage) -> list[Figure]:
         "peak_per_second": round(median(s.goodput for s in seen["peak"]), 1),
         "storm": _told(seen["storm"]),
     }
+    booking = median(_server_cpu(s) / max(1, s.accepted) for s in seen["peak"])
     goodputs = {name: [s.goodput for s in some] for name, some in seen.items()}
     costs = [_refusal_cost(*pair) for pair in zip(seen["peak"], seen["storm"], strict=True)]
+    stage.notes["overload"]["cpu_ms"] = {
+        "booking_at_peak": milliseconds(booking),
+        "refusal": milliseconds(booking * median(costs)),
+    }
     return [
         ratio("goodput_at_10x", goodputs["storm"], goodputs["peak"], at_least=0.9),
         figure("p99_over_deadline", [s.p99 / DEADLINE_SECONDS for s in seen["storm"]], at_most=1),
