@@ -188,12 +188,13 @@ def test_no_sequence_of_events_leaves_a_place_idle_or_loses_one() -> None:
 
 
 class Stuck(Queueing):
-    """The same bank with someone who waits for more than a day's funds, or the control would need luck."""
+    """The same bank with two who wait for more than a day's funds, or the control would need luck."""
 
     def __init__(self) -> None:
         super().__init__()
         self._put("branch:b1:*:funds_day", 4000)
-        join(self.core, self.bank, self.loans[1])
+        for loan in (self.loans[1], self.loans[3]):
+            join(self.core, self.bank, loan)
 
 
 def test_the_machine_notices_entries_that_hold_newcomers_back_for_nothing(
