@@ -24,15 +24,17 @@ SAFE: Final = 0.9
 """Chance of being free when the customer comes, below which a slot is not recommended."""
 CROWD: Final = 5
 """Refusals that a process has answered within the last seconds from which on it is a crowd."""
-FOLLOWED_SECONDS: Final = (0.5, 3.0)
+FOLLOWED_SECONDS: Final = (0.2, 3.0)
 """A recommendation counts as taken until a look that began so much later than it could show it: twice the
 time that customers take of late to follow one, within these bounds."""
+FIRST_FOLLOWED_SECONDS: Final = 0.2
+"""… and so much before anyone has."""
 KEPT_SECONDS: Final = 4.0
 """For how long recommendations are remembered at all."""
 FADING: Final = 0.99
 BELIEVED: Final = 10.0
 """Recommendations from which on it is believed how much of all that is taken is ours; and how it fades."""
-TICK_SECONDS: Final = 0.25
+TICK_SECONDS: Final = 0.1
 """How finely their times are."""
 BESIDES: Final = 0.5
 """Recommendations in a crowd by each other process besides as many as ours: none of ours may be chance."""
@@ -133,7 +135,7 @@ class Tally:
         self._known: dict[str, _Known] = {}
         self._dry: dict[Hashable, float] = {}
         """Places and looks that had nothing to recommend, and until when that is believed."""
-        self._followed = FOLLOWED_SECONDS[0]
+        self._followed = FIRST_FOLLOWED_SECONDS
         self._taken = self._ours = 0.0
         """Units that looks showed as taken, and recommended by us: how much of it all is ours."""
         self._lock = threading.Lock()

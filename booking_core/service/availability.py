@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import exp
 from random import Random
 from typing import Any, Final, Protocol, TypeVar
 from weakref import WeakKeyDictionary, ref
@@ -31,8 +32,9 @@ T = TypeVar("T")
 
 CROWD_ASKS: Final = 20
 """Looks within the last second from which on a look is shared."""
-SHARED_SECONDS: Final = 1.0
-"""For how long it is."""
+SHARED_SECONDS: Final = (0.1, 1.0)
+"""For how long it is: the longer, the more of the time is spent on looking (LOOKING of it at the least)."""
+LOOKING: Final = 0.05
 KEPT_SLOTS: Final = 100_000
 """Slots of all looks that are kept."""
 SHOWN_SECONDS: Final = 60.0
@@ -75,6 +77,8 @@ class Availability:
         self._looks: OrderedDict[Question[Any], tuple[float, Any]] = OrderedDict()
         """By question, oldest first: when it was begun, and the answer."""
         self._kept_slots = 0
+        self._spent, self._spent_at = 0.0, clock()
+        """Seconds spent on looking within about the last one."""
         self._flights: dict[Question[Any], Future[Any]] = {}
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="look")
         """For askers on the event loop; their threads begin with the first of them."""
@@ -148,7 +152,7 @@ class Availability:
             flight: Future[Any] | None = None
             if crowded:
                 begun, answer = self._looks.get(question, (float("-inf"), None))
-                if now - begun < SHARED_SECONDS:
+                if now - begun < self._shared_seconds(now):
                     return answer, None, False
                 flight = self._flights.get(question)
             if flight is not None:
@@ -169,12 +173,24 @@ class Availability:
             self._land(question, flight)
             flight.set_exception(fault)
             return
+        self._spend(begun)
         if isinstance(answer, View):
             answer.seen_at = begun
             for place in answer.places.values():
                 self.tally.learn_place(place)
         self._land(question, flight, (begun, answer))
         flight.set_result(answer)
+
+    def _spend(self, begun: float) -> None:
+        now = self._clock()
+        with self._lock:
+            self._spent = self._spent * exp(self._spent_at - now) + now - begun
+            self._spent_at = now
+
+    def _shared_seconds(self, now: float) -> float:
+        """For how long a look is shared now."""
+        least, most = SHARED_SECONDS
+        return min(most, max(least, least / LOOKING * self._spent * exp(self._spent_at - now)))
 
     def _connection(self) -> Connection:
         engine = self._engine()
@@ -195,7 +211,7 @@ class Availability:
                 look = max(known, look, key=lambda some: some[0])
             self._looks[question] = look
             self._kept_slots += _size(look[1])
-            old = self._clock() - SHARED_SECONDS
+            old = self._clock() - SHARED_SECONDS[1]
             while self._looks and (
                 self._kept_slots > KEPT_SLOTS or next(iter(self._looks.values()))[0] < old
             ):

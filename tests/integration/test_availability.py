@@ -109,6 +109,7 @@ def test_in_a_crowd_a_look_is_shared_for_a_second(
 ) -> None:
     """It is at most a second old, and another question has an answer of its own."""
     slot = sqlite_bank.add_slot(capacity=3)
+    available._spent = 60.0  # all the time goes into looking
     crowd(available)
     assert free(available.look(days(sqlite_bank))) == 3
     fill(sqlite_bank, slot)
@@ -117,6 +118,22 @@ def test_in_a_crowd_a_look_is_shared_for_a_second(
     assert free(available.look(days(sqlite_bank))) == 3
     assert free(available.look(Roomiest(None, sqlite_bank.today + timedelta(days=2), "app"))) == 0
     clock.now += 0.1
+    crowd(available)
+    assert free(available.look(days(sqlite_bank))) == 0
+
+
+def test_a_look_that_costs_little_is_shared_for_less(
+    sqlite_bank: Bank, available: Availability, clock: Clock
+) -> None:
+    """While looking takes hardly any time, what is shared is a tenth of a second old at most."""
+    slot = sqlite_bank.add_slot(capacity=3)
+    crowd(available)
+    assert free(available.look(days(sqlite_bank))) == 3
+    fill(sqlite_bank, slot)
+    clock.now += 0.09
+    crowd(available)
+    assert free(available.look(days(sqlite_bank))) == 3
+    clock.now += 0.02
     crowd(available)
     assert free(available.look(days(sqlite_bank))) == 0
 

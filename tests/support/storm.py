@@ -141,7 +141,8 @@ def storm(
 
     def follow(until: float) -> None:
         while following and following[0][0] <= until:
-            _, slot_id = following.pop(0)
+            _, process, slot_id = following.pop(0)
+            tallies[process].note_followed(seconds_to_follow)
             if bank.take(slot_id):
                 outcome.taken += 1
             else:
@@ -171,7 +172,7 @@ def storm(
         tallies[process].note_refusal()
         remedies = run(search(refused, wish, seen, tallies[process], rngs[process]), look)
         if remedies and remedies[0]["action"] == "take_slot":
-            following.append((now[0] + seconds_to_follow, remedies[0]["slot"]))
+            following.append((now[0] + seconds_to_follow, process, remedies[0]["slot"]))
         else:
             outcome.other += 1
     follow(float("inf"))

@@ -10,7 +10,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking_core.choosing import CROWD, FOLLOWED_SECONDS, Level, Place, Tally, poisson_at_most
+from booking_core.choosing import CROWD, FIRST_FOLLOWED_SECONDS, Level, Place, Tally, poisson_at_most
 from booking_core.domain import QuotaKey, QuotaState, SlotState
 from metrics.contract import PeriodKind, ScopeKind
 from tests.support.storm import NOW, TODAY
@@ -79,12 +79,12 @@ def test_a_slot_recommended_as_often_as_it_has_units_is_left_out() -> None:
 
 def test_a_recommendation_counts_until_a_look_could_show_that_it_was_followed() -> None:
     """Until then it is held against the slot, however many looks were begun; a later look tells itself."""
-    clock, (least, _) = Now(), FOLLOWED_SECONDS
+    clock = Now()
     tally = Tally(clock)
     tally.add("s0", 2)
     clock.at += 10
-    assert chosen(tally, place(slot(0), seen_at=100 + least)) == []
-    assert chosen(tally, place(slot(0), seen_at=100.3 + least)) == ["s0"]
+    assert chosen(tally, place(slot(0), seen_at=100 + FIRST_FOLLOWED_SECONDS)) == []
+    assert chosen(tally, place(slot(0), seen_at=100.2 + FIRST_FOLLOWED_SECONDS)) == ["s0"]
 
 
 def test_slow_customers_are_waited_for_longer() -> None:
