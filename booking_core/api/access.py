@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from booking_core.api.responses import ProblemError
+from booking_core.service.batching import TooLate
 from booking_core.service.core import Asking, Caller, Core
 from booking_core.service.tokens import caller_of
 from metrics.contract import Reason, TokenScope
@@ -25,6 +26,8 @@ BOOKERS: Final = (TokenScope.CUSTOMER, TokenScope.CHANNEL, TokenScope.OPERATOR)
 CACHE_SECONDS: Final = 5.0
 """How long a revoked token may still pass."""
 CACHE_TOKENS: Final = 10_000
+ASKED_AT_ONCE: Final = 200
+"""Secrets that are looked up at the same time."""
 
 _bearer = HTTPBearer(auto_error=False, description="`python -m booking_core token` issues one")
 
@@ -47,6 +50,8 @@ class TokenCache:
             return hit[0]
         asked = self._asked.get(secret)
         if asked is None:
+            if len(self._asked) >= ASKED_AT_ONCE:
+                raise TooLate("too many tokens are looked up at once")
             asked = self._asked[secret] = asyncio.ensure_future(self._look_up(secret))
             asked.add_done_callback(lambda _: self._asked.pop(secret))
         return await asyncio.shield(asked)

@@ -15,18 +15,22 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
+from booking_core.api.access import TokenCache
 from booking_core.api.late import LateRecords, Unrecorded
+from booking_core.database import make_engine
 from booking_core.service.admission import Limits
 from booking_core.service.batch import Batch, Job, Needs
-from booking_core.service.batching import Batcher, TooLate
+from booking_core.service.batching import Batcher, TooLate, run
+from booking_core.service.bookings import Taken, taking
 from metrics.contract import Reason
 from tests.support.api import Api, api_on
 from tests.support.bank import Bank
 from tests.support.counts import rows
 from tests.support.serving import serve
-from tests.support.wishes import core_on
+from tests.support.wishes import asking, core_on, wish
 
 LEAN, DOCUMENTED = "", "?dry_run=false"
 """A query goes through FastAPI's routing, nothing else does."""
@@ -278,6 +282,38 @@ def test_a_job_past_its_deadline_is_not_judged_and_none_is_left_at_the_end(sqlit
     assert batcher.wait_seconds() == 0
     with pytest.raises(TooLate):
         batcher.do(job("after the end"))
+
+
+def test_a_database_that_stands_still_fails_a_batch_once(postgres_bank: Bank) -> None:
+    """Behind a forgotten lock all that wait are told after one time-out, not after one for each half."""
+    slot = postgres_bank.add_slot()
+    engine = make_engine(postgres_bank.url, statement_seconds=1)
+    jobs = [taking(asking(), wish(f"L{n}", slot), f"k{n}") for n in range(1, 6)]
+    with postgres_bank.engine.begin() as forgotten:
+        forgotten.execute(text("SELECT * FROM slots FOR UPDATE"))
+        began = time.monotonic()
+        answers = run(core_on(engine), jobs)
+        assert time.monotonic() - began < 2.9
+    assert [type(answer) for answer in answers] == [OperationalError] * 5
+    assert [type(answer) for answer in run(core_on(engine), jobs)] == [Taken] * 5
+    engine.dispose()
+
+
+def test_tokens_are_looked_up_once_and_not_without_bound(sqlite_bank: Bank) -> None:
+    """A crowd with one token asks the database once; a crowd of unknown ones is refused beyond a bound."""
+    with api_on(sqlite_bank) as api:
+        known = api.client.headers["authorization"].removeprefix("Bearer ")
+    looked: list[Any] = []
+    event.listen(sqlite_bank.engine, "checkout", lambda *_: looked.append(_))
+    tokens = TokenCache(core_on(sqlite_bank.engine))
+
+    async def ask(*secrets: str) -> list[Any]:
+        return await asyncio.gather(*(tokens.caller(s) for s in secrets), return_exceptions=True)
+
+    callers = asyncio.run(ask(*[known] * 300))
+    assert (len(looked), {caller.name for caller in callers}) == (1, {"test"})
+    answers = asyncio.run(ask(*(f"unknown {n}" for n in range(300))))
+    assert [answers.count(None), sum(isinstance(a, TooLate) for a in answers)] == [200, 100]
 
 
 def test_a_client_that_leaves_keeps_its_booking(sqlite_bank: Bank) -> None:
