@@ -83,6 +83,7 @@ def killed_workers(
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 time.sleep(dice.uniform(0.2, 2) * every_seconds)
+                assert served.process.poll() is None, f"the server ended:\n{served.log()[-4000:]}"
                 found = psutil.Process(served.process.pid).children()
                 for worker in found if dice.random() < 0.2 else dice.sample(found, min(1, len(found))):
                     with contextlib.suppress(psutil.NoSuchProcess):

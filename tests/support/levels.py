@@ -13,7 +13,16 @@ from booking_core import tables as t
 from booking_core.invariants import snapshot
 from booking_core.store.quotas import COUNTED_STATUSES, period_id, periods_of
 
-TABLES = ("slots", "bookings", "quotas", "quota_periods", "quota_temporaries", "waitlist", "loans")
+TABLES = (
+    "slots",
+    "bookings",
+    "quotas",
+    "quota_periods",
+    "quota_temporaries",
+    "waitlist",
+    "loans",
+    "booking_events",
+)
 
 
 @dataclass
