@@ -27,7 +27,7 @@ from booking_core.domain import (
     Wish,
     next_period_start,
 )
-from metrics.contract import QUOTA_FULL, PeriodKind, Reason, ScopeKind
+from metrics.contract import QUOTA_FULL, UNIT_PERIODS, PeriodKind, Reason, ScopeKind
 
 PERIOD_ORDER: Final = (PeriodKind.MONTH, PeriodKind.WEEK, PeriodKind.DAY, PeriodKind.FUNDS_DAY)
 SCOPE_ORDER: Final = (ScopeKind.BRANCH, ScopeKind.REGION, ScopeKind.BANK)
@@ -170,10 +170,14 @@ def judge_capacity(
     cny: int = 0,
     waiting: int = 0,
 ) -> Refused | None:
-    """Every limit that the units (for the day's funds: the yuan) would break, longest wait first, or None."""
+    """Every limit that the units (for the day's funds: the yuan) would break, longest wait first, or None.
+
+    Those who wait come first: as many units as they are have to be left for them.
+    """
+    quotas, free = list(quotas), slot.free_units
     full = [q for q in quotas if q.used_units + q.key.measured(units, cny) > q.limit_units]
-    free = slot.free_units
-    if not full and free >= units and not waiting:
+    kept = waiting > 0 and _room(free, quotas) < units + waiting
+    if not full and free >= units and not kept:
         return None
     full.sort(key=lambda q: (PERIOD_ORDER.index(q.key.period_kind), SCOPE_ORDER.index(q.key.scope_kind)))
     violations = [
@@ -193,7 +197,7 @@ def judge_capacity(
     if free < units:
         taken = slot.used_units + slot.offered_units
         violations.append(_slot_violation(slot, "slot", slot.slot_id, slot.capacity_units, taken))
-    if waiting:
+    if kept:
         violations.append(_slot_violation(slot, "waitlist", slot.branch_id, free, waiting))
     first = violations[0]
     return Refused(
@@ -208,6 +212,11 @@ def judge_capacity(
             "used": str(first.used_units),
         },
     )
+
+
+def _room(free: int, quotas: Iterable[QuotaState]) -> int:
+    """The units left at the narrowest of the slot and its limits."""
+    return min([free, *(q.free_units for q in quotas if q.key.period_kind in UNIT_PERIODS)])
 
 
 def _slot_violation(slot: SlotState, kind: str, scope_id: str, limit: int, used: int) -> Violation:

@@ -115,6 +115,9 @@ def compact_metrics(_arbiter: Any, worker: Any) -> None:
     mark_process_dead(worker.pid)
     folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
     for dead in folder.glob(f"*_{worker.pid}.db"):
+        if not dead.stat().st_size:  # killed while it made the file
+            dead.unlink()
+            continue
         kept, folded = dead.with_name(f"{dead.stem.rsplit('_', 1)[0]}_0.db"), dead.with_suffix(".folding")
         if kept.exists():
             shutil.copy(kept, folded)

@@ -26,6 +26,7 @@ from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
 from booking_core.pressure import PressureCounter
 from booking_core.service.admission import Admission, Limits
+from booking_core.service.availability import availability_of
 from booking_core.service.batching import BATCH_JOBS, Batcher
 from booking_core.service.core import Core
 from booking_core.service.housekeeping import Housekeeper
@@ -64,6 +65,7 @@ def create_app(
         core = Core(own, Instruments(registry), wall)
         batcher = Batcher(core, batch_jobs) if batch_jobs > 1 else None
         app.state.core = core = replace(core, batcher=batcher)
+        availability_of(core)  # claims this worker's share while no crowd is there yet
         if batcher:
             batcher.start()
         _watch_pool(own, core.instruments, threads + SPARE_CONNECTIONS)
@@ -82,6 +84,7 @@ def create_app(
             keeper.stop()
         if batcher:
             batcher.stop()
+        availability_of(core).close()
         late.stop()
         app.state.pressure.stop()
         if engine is None:

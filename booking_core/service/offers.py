@@ -140,13 +140,18 @@ def _promotion(chosen: Sequence[Choice], known: Mapping[str, str]) -> Job[int]:
     """The job that does it, under locks: how many were offered a place. `known`: skips that are on record."""
 
     def work(batch: Batch) -> int:
-        offered = 0
+        offered, missed = 0, set[tuple[str, str]]()
         for choice in chosen:
             entry = batch.entries.get(choice.entry.entry_ref)
             if entry is None or entry.status != "waiting":
                 continue
+            queue = (entry.branch_id, entry.channel)
+            if choice.slot_id and queue in missed:
+                continue  # whoever missed a place keeps their turn: those behind wait for the next sweep
             if choice.slot_id:
-                offered += offer(batch, entry, choice.slot_id, ACTOR)
+                given = offer(batch, entry, choice.slot_id, ACTOR)
+                offered += given
+                missed |= set() if given else {queue}
             elif reason := choice.closed:
                 loan = batch.loans.get(entry.loan_ref)
                 booked = loan.live_booking_ref if loan else None

@@ -25,15 +25,14 @@ from sqlalchemy import (
     Table,
     any_,
     bindparam,
-    cast,
     func,
     insert,
     literal_column,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import UserDefinedType
 
 from booking_core.store import locking
 
@@ -154,6 +153,16 @@ def put_rows(
     connection.execute(statement, list(rows))
 
 
+class _TextArray(UserDefinedType[str]):
+    """An array literal, bound as such: a cast in the SQL would be worked out again for every row."""
+
+    cache_ok = True
+    render_bind_cast = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "TEXT[]"
+
+
 def _send(connection: Connection, sql: str, parameters: dict[str, str]) -> None:
     """Run the statement past SQLAlchemy, which cannot look at the results of a pipeline."""
     driver: Any = connection.connection.driver_connection
@@ -162,7 +171,7 @@ def _send(connection: Connection, sql: str, parameters: dict[str, str]) -> None:
 
 def _among(dialect: str, column: sa.Column[Any], name: str | None, value: Any = None) -> ColumnElement[bool]:
     if dialect == POSTGRESQL:
-        return column == any_(cast(bindparam(name, value, type_=sa.Text), ARRAY(sa.Text)))
+        return column == any_(bindparam(name, value, type_=_TextArray))
     each = func.json_each(bindparam(name, value, type_=sa.Text)).table_valued("value")
     return column.in_(select(each.c.value))
 

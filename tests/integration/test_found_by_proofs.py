@@ -25,7 +25,6 @@ from tests.support.serving import serve
 from tests.support.wishes import Wall, asking, book, core_on, ref
 
 
-@pytest.mark.xfail(strict=True, reason="reported: an offer that fails under locks lets the next ones pass it")
 def test_an_offer_refused_under_locks_is_not_passed_by_later_ones(sqlite_bank: Bank) -> None:
     """Two branches share a region's day: who misses it keeps their turn for the other day of their wish."""
     bank = sqlite_bank
@@ -48,7 +47,6 @@ def test_an_offer_refused_under_locks_is_not_passed_by_later_ones(sqlite_bank: B
     Queue(levels(bank.engine), wall()).assert_in_order(since=before)
 
 
-@pytest.mark.xfail(strict=True, raises=Exception, reason="reported: an empty metric file ends the arbiter")
 def test_a_worker_killed_while_it_made_its_metric_file_ends_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +57,6 @@ def test_a_worker_killed_while_it_made_its_metric_file_ends_nothing_else(
     serving.compact_metrics(None, worker)
 
 
-@pytest.mark.xfail(strict=True, reason="reported: an empty metric file is a fault of /metrics")
 def test_figures_are_told_though_a_worker_was_killed_while_it_made_its_file(sqlite_bank: Bank) -> None:
     """An empty metric file is no figure, and no fault of all others."""
     with serve(sqlite_bank.url) as served:

@@ -328,7 +328,7 @@ def test_who_books_by_themselves_waits_no_more(bank: Bank, core: Core) -> None:
 @BOTH
 def test_who_cannot_take_what_is_free_is_skipped_once_and_holds_nobody_back(bank: Bank, core: Core) -> None:
     """A payoff above the day's funds: skipped with one line of history in all sweeps; newcomers book."""
-    slot = bank.add_slot(capacity=5)
+    slot = bank.add_slot(capacity=1)
     bank.add_quota("branch", "b1", "funds_day", 300_000)
     bank.add_loan("rich", payoff="900000")
     rich = entry_ref(join(core, bank, "rich", latest_day=bank.today + timedelta(days=2)))
@@ -339,6 +339,7 @@ def test_who_cannot_take_what_is_free_is_skipped_once_and_holds_nobody_back(bank
     assert reason(book(core, "L1", slot)) is None
     with write_transaction(bank.engine) as connection:
         put_quota(connection, "branch:b1:*:funds_day", 2_000_000, Command(asking().caller, datetime.now(UTC)))
+    bank.add_slot(at="11:00", capacity=1)
     assert promote(core) == 1
     assert entries(bank) == {"rich": "offered"}
     assert drift(bank.engine) == []
@@ -366,6 +367,18 @@ def test_who_was_skipped_is_in_turn_again_when_the_next_place_is_freed(bank: Ban
     promote(core)
     assert entries(bank) == {"rich": "offered"}
     assert [kind for kind, _ in events(bank, rich)] == ["joined", "skipped", "offered"]
+
+
+def test_ample_room_keeps_no_newcomer_out(bank: Bank, core: Core) -> None:
+    """Two wait and three units are freed: one newcomer may book, the next would take what they wait for."""
+    slot, held = full_bank(bank, core, capacity=3)
+    for loan in ("L1", "L2"):
+        join(core, bank, loan)
+    for booking in held:
+        changes.cancel(core, asking(), booking)
+    assert reason(book(core, "L3", slot)) is None
+    assert reason(book(core, "L4", slot)) is Reason.SLOT_FULL
+    assert promote(core) == 2
 
 
 def test_many_who_cannot_be_served_keep_nobody_behind_them_from_being_seen(bank: Bank, core: Core) -> None:
