@@ -79,7 +79,7 @@ def forgetting_tries(monkeypatch: pytest.MonkeyPatch) -> None:
         (blind_to_quotas, "oversold"),
         (keeping_what_was_left, "its bookings say"),
         (last_come_first_served, "were earlier"),
-        (blind_to_those_who_wait, "a newcomer went first"),
+        (blind_to_those_who_wait, "a newcomer went before"),
         (promising_nothing, "are free and"),
         (forgetting_tries, "on record are"),
     ],

@@ -35,8 +35,18 @@ class Queue:
         """(slot, channel) of the booking, None for one that is not there yet."""
         return self._places.get(booking_ref)
 
-    def blocked(self, slot_id: str, channel: str) -> list[Entry]:
-        """Those who wait for the slot's day, whom newcomers of the channel must not overtake."""
+    def room(self, slot_id: str, channel: str, without: str) -> int:
+        """How many more bookings of the channel the slot and its levels of units allow, one not counted."""
+        own = [b for b in self._bank.rows["bookings"] if b["booking_ref"] == without]
+        for booking in own:
+            self._bank.move(booking, -1)
+        room = self._bank.room(slot_id, channel)
+        for booking in own:
+            self._bank.move(booking, +1)
+        return room
+
+    def ahead(self, slot_id: str, channel: str) -> list[Entry]:
+        """Those who wait for the slot's day: as many units as they are belong to them before any newcomer."""
         slot = self._slots[slot_id]
         return [
             e

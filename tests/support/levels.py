@@ -80,6 +80,14 @@ class Levels:
             if (limit := self.limit(level)) is not None and self.used[level] + amount > limit
         ]
 
+    def room(self, slot_id: str, channel: str) -> int:
+        """How many more units fit into the slot; funds are left out."""
+        return min(
+            limit - self.used[level]
+            for level in self._amounts(slot_id, channel, 1, 0)
+            if ":funds_day:" not in level and (limit := self.limit(level)) is not None
+        )
+
     def _amounts(self, slot_id: str, channel: str, units: int, cny: int) -> dict[str, int]:
         slot = self.slots[slot_id]
         found = {f"slot:{slot_id}": units}
