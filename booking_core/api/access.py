@@ -21,7 +21,7 @@ from metrics.instruments import UNKNOWN_CHANNEL
 from metrics.logs import trace_id_var
 
 ATTEMPT_PATH: Final = "/v1/bookings"
-"""POST here, or below, is a try to take a slot."""
+STAFFS_NOTES: Final = ("/check-in", "/complete", "/no-show")
 BOOKERS: Final = (TokenScope.CUSTOMER, TokenScope.CHANNEL, TokenScope.OPERATOR)
 CACHE_SECONDS: Final = 5.0
 """How long a revoked token may still pass."""
@@ -90,6 +90,11 @@ def secret_of(authorization: str | None) -> str | None:
     return secret if secret and scheme.lower() == "bearer" else None
 
 
+def is_attempt(method: str, path: str) -> bool:
+    """Whether the request is a try to take a slot; what staff note of a booking is none."""
+    return method == "POST" and path.startswith(ATTEMPT_PATH) and not path.endswith(STAFFS_NOTES)
+
+
 def the_core(request: Request) -> Core:
     """The running core of this process."""
     core: Core = request.app.state.core
@@ -110,7 +115,7 @@ def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
         try:
             caller = await admitted(state.tokens, credentials.credentials if credentials else None, scopes)
         except ProblemError as denied:
-            if request.method == "POST" and request.url.path.startswith(ATTEMPT_PATH):
+            if is_attempt(request.method, request.url.path):
                 state.core.instruments.refused(UNKNOWN_CHANNEL, denied.reason)
             raise
         return Asking(caller, trace_id_var.get(), request.scope["state"]["started"])

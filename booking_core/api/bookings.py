@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from booking_core.api.access import Customers, Staff, TheCore
 from booking_core.api.forms import (
     REF,
+    Body,
     BookingForm,
     CompleteForm,
     ConfirmForm,
@@ -20,7 +21,7 @@ from booking_core.api.forms import (
     raw_body,
 )
 from booking_core.api.responses import granted, not_found, problem_of
-from booking_core.api.take import Intake
+from booking_core.api.take import Intake, paced
 from booking_core.domain import Refused
 from booking_core.remedies import change_fields
 from booking_core.service import bookings as service
@@ -33,7 +34,6 @@ router = APIRouter(prefix="/v1/bookings", tags=["bookings"])
 
 KEY_TEXT: Final = "1 to 128 visible ASCII characters"
 
-Body = Annotated[bytes, Depends(raw_body)]
 BookingRef = Annotated[str, Path(pattern=REF, max_length=40)]
 
 
@@ -61,7 +61,9 @@ def confirm_booking(core: TheCore, asking: Customers, booking_ref: BookingRef, r
     return _answer(booking_ref, changes.confirm(core, asking, booking_ref, form.settlement()))
 
 
-@router.post("/{booking_ref}/reschedule", openapi_extra=body_schema(RescheduleForm))
+@router.post(
+    "/{booking_ref}/reschedule", openapi_extra=body_schema(RescheduleForm), dependencies=[Depends(paced)]
+)
 def reschedule_booking(core: TheCore, asking: Customers, booking_ref: BookingRef, raw: Body) -> JSONResponse:
     """Move the booking to another slot, or leave it where it is; a repetition changes nothing."""
     form, _ = parse(RescheduleForm, raw)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -121,6 +121,9 @@ async def raw_body(request: Request) -> bytes:
         if len(body) > BODY_BYTES:
             return body[: BODY_BYTES + 1]
     return body
+
+
+Body = Annotated[bytes, Depends(raw_body)]
 
 
 def body_schema(form: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from booking_core.api.access import ATTEMPT_PATH
+from booking_core.api.access import ATTEMPT_PATH, is_attempt
 from booking_core.api.responses import fault_problem, response_of
 from booking_core.pressure import UNCOUNTED_PATHS
 from booking_core.service.batching import TooLate
@@ -104,7 +104,7 @@ class Surroundings:
         fault: Exception, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
     ) -> None:
         found = fault_problem(fault)
-        if scope["method"] == "POST" and scope["path"].startswith(ATTEMPT_PATH):
+        if is_attempt(scope["method"], scope["path"]):
             instruments = scope["app"].state.core.instruments
             instruments.refused(UNKNOWN_CHANNEL, found.reason)
             instruments.attempts_unrecorded.inc()

@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 from typing import Any, Final, TypeVar
 
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
-from booking_core.api.access import BOOKERS, TokenCache, admitted, secret_of
-from booking_core.api.forms import BODY_BYTES, BookingForm, parse
+from booking_core.api.access import BOOKERS, Customers, TokenCache, admitted, secret_of
+from booking_core.api.forms import BODY_BYTES, Body, BookingForm, parse
 from booking_core.api.late import LateRecords, Unrecorded
 from booking_core.api.responses import ProblemError, fault_problem, problem_of, response_of, retry_seconds
 from booking_core.domain import FieldError, Refused
@@ -67,7 +68,7 @@ class Intake:
     ) -> None:
         self._core = core
         self._tokens = tokens
-        self._admission = admission
+        self.admission = admission
         self._late = late
         self._reading_limit = reading_limit
         self._readers = 0
@@ -92,21 +93,21 @@ class Intake:
         try:
             if self._busy():
                 reason, seconds = Reason.SYSTEM_BUSY, retry_seconds()
-                return await self._unjudged(asked, reason, _copy(reason, language, seconds))
+                return await self.unjudged(asked, reason, _copy(reason, language, seconds))
             caller = await admitted(self._tokens, asked.secret, BOOKERS)
             return await self._judged(asked, Asking(caller, trace_id_var.get(), asked.state["started"]))
         except Exception as fault:  # noqa: BLE001 – told in the one place where faults become reasons
             found = fault_problem(fault)
-            return await self._unjudged(asked, found.reason, response_of(found, language))
+            return await self.unjudged(asked, found.reason, response_of(found, language))
 
     async def _judged(self, asked: Try, asking: Asking) -> Response:
         """What the batch says of the try. Raises what kept it from being judged."""
         form, said = parse(BookingForm, asked.body)
         asked.channel = said.channel or UNKNOWN_CHANNEL
         customer = asking.caller.holder or said.loan_ref
-        if customer and (seconds := self._admission.enter(customer)):
+        if customer and (seconds := self.admission.enter(customer)):
             reason = Reason.RATE_LIMITED
-            return await self._unjudged(asked, reason, _copy(reason, asked.language, ceil(seconds)))
+            return await self.unjudged(asked, reason, _copy(reason, asked.language, ceil(seconds)))
         try:
             if isinstance(form, Refused) or not KEY.fullmatch(asked.key):
                 refused = form if isinstance(form, Refused) else _key_fault(asked.key)
@@ -119,7 +120,7 @@ class Intake:
                 outcome = await (self._reading(telling) if isinstance(answer, Judgement) else telling)
         finally:
             if customer:
-                self._admission.leave(customer)
+                self.admission.leave(customer)
         if isinstance(answer, Judgement):
             asked.state["reason"] = answer.refused.reason
             return response_of(problem_of(outcome), asked.language)
@@ -129,7 +130,7 @@ class Intake:
     async def _do(self, asked: Try, job: Job[T]) -> T:
         if self._core.batcher is None:
             return await self._reading(run_in_threadpool(do, self._core, job))
-        left = self._admission.limits.deadline_seconds - (time.perf_counter() - asked.state["started"])
+        left = self.admission.limits.deadline_seconds - (time.perf_counter() - asked.state["started"])
         return await self._core.batcher.do_async(job, left)
 
     async def _reading(self, answer: Awaitable[T]) -> T:
@@ -143,18 +144,34 @@ class Intake:
         """Whether a newcomer would wait too long."""
         batcher = self._core.batcher
         wait = 0.0 if batcher is None else batcher.wait_seconds()
-        return self._readers >= self._reading_limit or self._admission.too_long(wait)
+        return self._readers >= self._reading_limit or self.admission.too_long(wait)
 
-    async def _unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
+    async def unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
         """The response, after the try was counted, kept for the record and held back for its turn."""
         self._core.instruments.refused(asked.channel, reason)
         asked.state["reason"] = reason
         if asked.secret and (reason.cause is Cause.SYSTEM or reason is Reason.RATE_LIMITED):
             known = (asked.secret, asked.body, reason, trace_id_var.get(), asked.state["started"])
             self._late.keep(Unrecorded(*known))
-        if seconds := self._admission.pause():
+        if seconds := self.admission.pause():
             await asyncio.sleep(seconds)
         return response
+
+
+async def paced(request: Request, asking: Customers, raw: Body) -> AsyncIterator[None]:
+    """A dependency of the other routes that customers could hammer: the intake's bounds on one customer."""
+    intake: Intake = request.app.state.intake
+    said = parse(BookingForm, raw)[1]
+    customer = asking.caller.holder or said.loan_ref or request.url.path
+    if seconds := intake.admission.enter(customer):
+        secret, channel = secret_of(request.headers.get("authorization")), said.channel or UNKNOWN_CHANNEL
+        asked = Try(secret, "", "", request.scope["state"], raw, channel)
+        await intake.unjudged(asked, Reason.RATE_LIMITED, Response())
+        raise ProblemError(Reason.RATE_LIMITED, retry_after_seconds=ceil(seconds))
+    try:
+        yield
+    finally:
+        intake.admission.leave(customer)
 
 
 def _copy(reason: Reason, accept_language: str, seconds: int) -> Response:

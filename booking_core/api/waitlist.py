@@ -11,8 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from booking_core.api.access import Customers, TheCore
-from booking_core.api.forms import REF, LoanRef, OneChannel, body_schema, parse, raw_body
+from booking_core.api.forms import REF, Body, LoanRef, OneChannel, body_schema, parse
 from booking_core.api.responses import granted, not_found, problem_of
+from booking_core.api.take import paced
 from booking_core.domain import Refused
 from booking_core.queueing import PRIORITIES, Entry
 from booking_core.service import plan_drafts
@@ -23,7 +24,6 @@ from metrics.logs import trace_id_var
 
 router = APIRouter(prefix="/v1/waitlist", tags=["waitlist"])
 
-Body = Annotated[bytes, Depends(raw_body)]
 EntryRef = Annotated[str, Path(pattern=REF, max_length=40)]
 
 
@@ -70,7 +70,7 @@ class JoinForm(BaseModel):
         )
 
 
-@router.post("", status_code=201, openapi_extra=body_schema(JoinForm))
+@router.post("", status_code=201, openapi_extra=body_schema(JoinForm), dependencies=[Depends(paced)])
 def join_waitlist(core: TheCore, asking: Customers, raw: Body) -> JSONResponse:
     """Join: the entry with its position and promise, or with its offer where a place is free at once."""
     form, told = parse(JoinForm, raw)

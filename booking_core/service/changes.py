@@ -23,6 +23,7 @@ from booking_core.domain import (
 )
 from booking_core.lifecycle import judge_step
 from booking_core.remedies import Remedy, change_fields
+from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.bookings import (
@@ -141,7 +142,9 @@ def reschedule(
     needs = Needs(slots=tuple((slot_id, c.value) for c in ((channel,) if channel else Channel)))
     outcome = change_booking(core, asking, booking_ref, change, needs=needs, wished=wished)
     if isinstance(outcome, Taken) and not outcome.replayed:
-        core.instruments.held(outcome.body["booking"]["channel"])
+        there = outcome.body["booking"]["channel"]
+        core.instruments.held(there)
+        availability_of(core).judge_shown(slot_id, there, None)
     return outcome
 
 
@@ -268,6 +271,8 @@ def change_booking(
     if not isinstance(answer, tuple):
         return answer
     judged, wish, booking = answer
+    if wished:
+        availability_of(core).judge_shown(wish.slot_id, wish.channel.value, judged.refused)
     refusal = with_remedies(core, judged, wish)
     if booking.status in MOVABLE:
         return replace(refusal, remedies=tuple(_moves(booking, refusal.remedies)))

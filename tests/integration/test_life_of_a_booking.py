@@ -74,6 +74,19 @@ def test_moving_twice_to_the_same_slot_is_moving_once(api: Api) -> None:
     assert api.metric("booking_attempts_total", channel="app", outcome="held", reason="") == 2
 
 
+def test_what_became_of_a_slot_shown_as_free_is_counted_of_moves_too(api: Api) -> None:
+    """A move to a slot of the calendar counts as held, once; to one that was booked meanwhile, as taken."""
+    ref = booked(api, api.bank.add_slot())
+    free, lost = (api.bank.add_slot(at=at, capacity=1) for at in ("11:00", "14:00"))
+    day = str(api.bank.today + timedelta(days=2))
+    api.client.get("/v1/slots", params={"branch": "b1", "from": day, "to": day})
+    booked(api, lost, "L2")
+    assert step(api, ref, "reschedule", {"slot": lost}).status_code == 409
+    assert [step(api, ref, "reschedule", {"slot": free}).status_code for _ in range(2)] == [200, 200]
+    assert api.metric("booking_shown_free_total", outcome="taken") == 1
+    assert api.metric("booking_shown_free_total", outcome="held") == 2
+
+
 def test_a_refused_move_leaves_the_booking_where_it_was_and_offers_moves(api: Api) -> None:
     """A full target is refused like a booking there; each remedy, sent as given, moves the booking."""
     old, full, free = (
@@ -279,9 +292,11 @@ def test_customers_do_not_note_what_became_of_them(api: Api) -> None:
     slot, late = api.bank.add_slot(), api.bank.add_slot(at="11:00")
     ref = booked(api, slot)
     mine, other = api.issue("customer", holder="c-L1"), api.issue("customer", holder="c-L2")
+    denied = {"channel": "unknown", "outcome": "refused", "reason": "forbidden"}
     for name in ("check-in", "complete", "no-show"):
         refused = step(api, ref, name, headers=mine)
         assert (refused.status_code, refused.json()["reason"]) == (403, "forbidden")
+        assert api.metric("booking_attempts_total", **denied) == 0
     assert step(api, ref, "reschedule", {"slot": late}, headers=other).status_code == 404
     assert step(api, ref, "reschedule", {"slot": late}, headers=mine).status_code == 200
     told = api.client.get(f"/v1/bookings/{ref}", headers=mine).json()

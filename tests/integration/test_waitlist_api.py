@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from booking_core.service.admission import Limits
 from booking_core.service.offers import promote
 from tests.support.api import Api, api_on
 from tests.support.bank import Bank
@@ -161,6 +162,22 @@ def test_bad_input_names_the_field_in_both_languages(
         if language == "zh" and message_zh:
             assert error["message"] == message_zh
     assert rows(api.bank.engine, "waitlist") == []
+
+
+def test_a_customer_who_hammers_the_list_is_told_when_to_come_back(sqlite_bank: Bank) -> None:
+    """Joining has the pace of trying to take a slot, counted and recorded like it; others are free."""
+    with api_on(sqlite_bank, limits=Limits(burst=2, per_second=0.25)) as api:
+        assert [join(api).status_code for _ in range(2)] == [201, 201]
+        told = join(api)
+        assert (told.status_code, told.json()["reason"], told.headers["retry-after"]) == (
+            429,
+            "rate_limited",
+            "4",
+        )
+        assert join(api, "L2").status_code == 201
+        limited = {"channel": "app", "outcome": "refused", "reason": "rate_limited"}
+        assert api.metric("booking_attempts_total", **limited) == 1
+    assert [row["reason"] for row in rows(sqlite_bank.engine, "attempts")] == ["rate_limited"]
 
 
 def test_nonsense_is_not_found_or_invalid_and_never_a_fault(api: Api) -> None:
