@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import Depends, Request
@@ -204,11 +204,19 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _number(text: str) -> Decimal:
+    """The number, exact. Raises ValueError for an exponent beyond what Decimal can hold."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text[:64]} is too great or too small a number") from None
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
 _JSON: Final = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_no_constant, object_pairs_hook=_once_each
+    parse_float=_number, parse_constant=_no_constant, object_pairs_hook=_once_each
 )
 _CHANNELS: Final = {channel.value: channel for channel in Channel}

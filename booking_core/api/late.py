@@ -17,8 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.api.forms import BookingForm, parse
 from booking_core.domain import Refused
+from booking_core.service.batch import Job
 from booking_core.service.batching import BATCH_JOBS, run
-from booking_core.service.bookings import refusing
+from booking_core.service.bookings import Judgement, refusing
 from booking_core.service.core import Asking, Caller, Core
 from booking_core.service.tokens import caller_of
 from metrics.contract import Reason
@@ -79,22 +80,26 @@ class LateRecords:
                 self._flush()
 
     def _flush(self) -> int:
-        """How many were written down, a batch at most; where the database is away they stay."""
+        """How many were taken from the buffer, a batch at most; where the database is away they stay.
+
+        Nothing is raised: one that cannot be read must not end the thread that writes the others down.
+        """
         some = [self._kept.popleft() for _ in range(min(BATCH_JOBS, len(self._kept)))]
         if not some:
             return 0
         try:
             callers = self._callers_of({refusal.secret for refusal in some})
+            # nobody's tries are only counted
+            jobs = [_job(refusal, caller) for refusal in some if (caller := callers.get(refusal.secret))]
+            answers = run(self._core, jobs) if jobs else []
         except SQLAlchemyError as fault:
             log.warning("%s refusals wait for the database: %s", len(some), str(fault).splitlines()[0])
             self._kept.extendleft(reversed(some))
             return 0
-        jobs = []
-        for refusal in some:
-            if caller := callers.get(refusal.secret):  # nobody's tries are only counted
-                asking = Asking(caller, refusal.trace_id, refusal.started, refusal.answered)
-                jobs.append(refusing(asking, Refused(refusal.reason), parse(BookingForm, refusal.body)[1]))
-        faults = [answer for answer in run(self._core, jobs) if isinstance(answer, Exception)]
+        except Exception as fault:
+            log.exception("refusals could not be read")
+            answers = [fault] * len(some)
+        faults = [answer for answer in answers if isinstance(answer, Exception)]
         if faults:
             log.warning("%s refusals could not be put on record: %s", len(faults), faults[0])
             self._core.instruments.attempts_unrecorded.inc(len(faults))
@@ -106,3 +111,9 @@ class LateRecords:
         with self._core.engine.connect() as connection:
             found = {secret: caller_of(connection, secret, now) for secret in secrets}
         return {secret: caller for secret, caller in found.items() if caller}
+
+
+def _job(refusal: Unrecorded, caller: Caller) -> Job[Judgement]:
+    """The job that puts the refusal on record, as of when it was told."""
+    asking = Asking(caller, refusal.trace_id, refusal.started, refusal.answered)
+    return refusing(asking, Refused(refusal.reason), parse(BookingForm, refusal.body)[1])

@@ -49,6 +49,7 @@ def post(api: Api, raw: bytes | str, **headers: str) -> Any:
         ('{"loan": "L1", "slot": "S", "channel": "app", "amount": -1}', "/amount", "greater than 0"),
         ('{"loan": "L1", "slot": "S", "channel": "app", "amount": 1.005}', "/amount", "2 decimal"),
         ('{"loan": "L1", "slot": "S", "channel": "app", "amount": 1e999999}', "/amount", "digits"),
+        ('{"loan": "L1", "slot": "S", "channel": "app", "amount": 1e99999999999999999999}', "", "too great"),
         ('{"loan": "L1", "slot": "S", "channel": "app", "contact": "\\ud800"}', "/contact", "unicode"),
     ],
 )

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from booking_core.api import late as late_records
 from booking_core.api.access import TokenCache
 from booking_core.api.late import LateRecords, Unrecorded
 from booking_core.database import make_engine
@@ -249,6 +250,28 @@ def test_what_is_not_put_on_record_is_counted(sqlite_bank: Bank) -> None:
         connection.execute(text("DROP TABLE attempts"))
     late._flush()
     assert unrecorded.get() == 5
+
+
+def test_what_cannot_be_read_does_not_end_the_record(
+    sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal that no parser takes is counted as unrecorded; the thread goes on to the next ones."""
+    core = core_on(sqlite_bank.engine)
+    with api_on(sqlite_bank) as api:
+        secret = api.client.headers["authorization"].removeprefix("Bearer ")
+    read, late = late_records.parse, LateRecords(core, every_seconds=0.01)
+
+    def unreadable_once(*form: Any) -> Any:
+        monkeypatch.setattr(late_records, "parse", read)
+        raise ArithmeticError
+
+    monkeypatch.setattr(late_records, "parse", unreadable_once)
+    late.keep(_unrecorded(secret, "any"))
+    late.start()
+    _until(lambda: core.instruments.attempts_unrecorded._value.get() == 1)
+    late.keep(_unrecorded(secret, "any"))
+    _until(lambda: rows(sqlite_bank.engine, "attempts"))
+    late.stop()
 
 
 def test_a_job_past_its_deadline_is_not_judged_and_none_is_left_at_the_end(sqlite_bank: Bank) -> None:
