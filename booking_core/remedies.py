@@ -91,12 +91,17 @@ class Situation:
         return self.loan if self.loan and self.holder in {None, self.loan.holder} else None
 
 
-def remedies_for(
+def advise_alone(
     connection: Connection, refused: Refused, wish: Wish, situation: Situation
-) -> tuple[Remedy, ...]:
-    """The actions for this refusal, best first, by what stands committed; empty where none would work."""
-    alone = search(refused, wish, situation, Tally(lambda: 0.0), Random(0))  # noqa: S311 – no secret
-    return run(alone, lambda question: question.read(connection))
+) -> tuple[Refused, tuple[Remedy, ...]]:
+    """The refusal with its next limits, and its actions, by what stands committed; nothing is remembered."""
+
+    def advice() -> Search[tuple[Refused, tuple[Remedy, ...]]]:
+        tally = Tally(lambda: 0.0)
+        told = yield from _with_next_limits(refused)
+        return told, (yield from search(told, wish, situation, tally, Random(0)))  # noqa: S311 – no secret
+
+    return run(advice(), lambda question: question.read(connection))
 
 
 def advise(
@@ -164,10 +169,7 @@ def _advice(
     availability: Availability, refused: Refused, wish: Wish, situation: Situation
 ) -> Search[tuple[Refused, tuple[Remedy, ...]]]:
     availability.tally.note_refusal()
-    if any(v.next_period_starts for v in refused.violations):
-        limits = yield NextLimits.of(refused)
-        told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
-        refused = replace(refused, violations=tuple(told))
+    refused = yield from _with_next_limits(refused)
     remedies = yield from search(refused, wish, situation, availability.tally, availability.rng)
     for remedy in remedies:
         if "slot" in remedy:
@@ -175,6 +177,15 @@ def _advice(
     if remedies and "slot" in remedies[0]:
         availability.note_sent(remedies[0]["slot"], remedies[0]["body"]["channel"])
     return refused, remedies
+
+
+def _with_next_limits(refused: Refused) -> Search[Refused]:
+    following = [(v.quota_id, v.next_period_starts) for v in refused.violations if v.next_period_starts]
+    if not following:
+        return refused
+    limits = yield NextLimits(tuple(following))
+    told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
+    return replace(refused, violations=tuple(told))
 
 
 class _Hunt:

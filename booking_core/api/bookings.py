@@ -20,7 +20,7 @@ from booking_core.api.forms import (
     parse,
     raw_body,
 )
-from booking_core.api.responses import granted, not_found, problem_of
+from booking_core.api.responses import answer_of, granted, problem_of
 from booking_core.api.take import Intake, paced
 from booking_core.domain import Refused
 from booking_core.remedies import change_fields
@@ -28,7 +28,6 @@ from booking_core.service import bookings as service
 from booking_core.service import changes
 from booking_core.service.bookings import Refusal, Taken, refuse
 from booking_core.service.core import Asking, Core
-from metrics.logs import trace_id_var
 
 router = APIRouter(prefix="/v1/bookings", tags=["bookings"])
 
@@ -123,6 +122,4 @@ def _dry_run(core: Core, asking: Asking, raw: bytes) -> JSONResponse:
 
 
 def _answer(booking_ref: str, outcome: Taken | Refusal | None) -> JSONResponse:
-    if outcome is None:
-        raise not_found(f"booking {booking_ref}")
-    return JSONResponse({"trace_id": trace_id_var.get(), **granted(outcome).body})
+    return answer_of(f"booking {booking_ref}", outcome)

@@ -18,7 +18,7 @@ from booking_core.domain import FieldError
 from booking_core.messages import language_of
 from booking_core.problems import MEDIA_TYPE, problem
 from booking_core.service.batching import TooLate
-from booking_core.service.bookings import Refusal
+from booking_core.service.bookings import Refusal, Taken
 from booking_core.service.commands import CommandRefused, InvalidCommand, OutsideClaim
 from metrics.contract import PlanRefusal, Reason
 from metrics.logs import trace_id_var
@@ -78,6 +78,13 @@ def invalid(*errors: FieldError) -> ProblemError:
 def not_found(what: str) -> ProblemError:
     """The problem of what does not exist."""
     return ProblemError(PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what})
+
+
+def answer_of(what: str, outcome: Taken | Refusal | None, status: int = 200) -> JSONResponse:
+    """What was granted, with its trace id. Raises ProblemError for a refusal, and for what does not exist."""
+    if outcome is None:
+        raise not_found(what)
+    return JSONResponse({"trace_id": trace_id_var.get(), **granted(outcome).body}, status)
 
 
 def fault_problem(fault: Exception) -> ProblemError:

@@ -12,15 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from booking_core.api.access import Customers, TheCore
 from booking_core.api.forms import REF, Body, LoanRef, OneChannel, body_schema, parse
-from booking_core.api.responses import granted, not_found, problem_of
+from booking_core.api.responses import answer_of, not_found, problem_of
 from booking_core.api.take import paced
 from booking_core.domain import Refused
 from booking_core.queueing import PRIORITIES, Entry
 from booking_core.service import plan_drafts
 from booking_core.service import waitlist as service
-from booking_core.service.bookings import Refusal, Taken, refuse
+from booking_core.service.bookings import refuse
 from booking_core.service.waitlist import Joining
-from metrics.logs import trace_id_var
 
 router = APIRouter(prefix="/v1/waitlist", tags=["waitlist"])
 
@@ -76,19 +75,19 @@ def join_waitlist(core: TheCore, asking: Customers, raw: Body) -> JSONResponse:
     form, told = parse(JoinForm, raw)
     if isinstance(form, Refused):
         raise problem_of(refuse(core, asking, form, told))
-    return _answer(form.loan, service.join(core, asking, form.joining()), 201)
+    return answer_of(f"branch {form.branch}", service.join(core, asking, form.joining()), 201)
 
 
 @router.get("/{entry_ref}")
 def get_entry(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONResponse:
     """The entry with its position now, its promise, and its offer while that stands."""
-    return _answer(entry_ref, service.find(core, asking, entry_ref))
+    return answer_of(f"waitlist entry {entry_ref}", service.find(core, asking, entry_ref))
 
 
 @router.delete("/{entry_ref}")
 def leave_waitlist(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONResponse:
     """Leave: an offer goes to the next in line; a repetition changes nothing."""
-    return _answer(entry_ref, service.leave(core, asking, entry_ref))
+    return answer_of(f"waitlist entry {entry_ref}", service.leave(core, asking, entry_ref))
 
 
 @router.post("/{entry_ref}/accept")
@@ -97,10 +96,4 @@ def accept_offer(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONR
     outcome = service.accept(core, asking, entry_ref)
     if isinstance(outcome, Entry):
         raise not_found(f"offer for waitlist entry {entry_ref} yet")
-    return _answer(entry_ref, outcome)
-
-
-def _answer(entry_ref: str, outcome: Taken | Refusal | None, status: int = 200) -> JSONResponse:
-    if outcome is None:
-        raise not_found(f"waitlist entry {entry_ref}")
-    return JSONResponse({"trace_id": trace_id_var.get(), **granted(outcome).body}, status)
+    return answer_of(f"waitlist entry {entry_ref}", outcome)

@@ -18,12 +18,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from booking_core.decide import Rules, decide
-from booking_core.domain import Accepted, Booking, QuotaState, Refused, SlotState, Wish
-from booking_core.remedies import Remedy, Situation, advise, advise_async, change_fields, remedies_for
+from booking_core.domain import Accepted, Booking, LoanState, QuotaState, Refused, SlotState, Wish
+from booking_core.remedies import Remedy, Situation, advise, advise_alone, advise_async, change_fields
 from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
-from booking_core.service.core import Asking, Caller, Core, moment
+from booking_core.service.core import Asking, Caller, Core, Moment, moment
 from booking_core.store import quotas, slots, waitlist
 from booking_core.store.bookings import KnownKey
 from metrics.contract import OPENS_EPISODE, Cause, Channel, Reason
@@ -91,23 +91,7 @@ def taking(asking: Asking, wish: Wish, key: str) -> Job[Taken | Judgement]:
         assert loan is not None  # noqa: S101
         now = batch.now
         until = None if verdict.confirm_at_once else now.wall + timedelta(seconds=now.rules.hold_seconds)
-        booking = Booking(
-            booking_ref=new_ref("B", now.wall),
-            loan_ref=wish.loan_ref,
-            slot_id=slot.slot_id,
-            branch_id=slot.branch_id,
-            region_id=slot.region_id,
-            service_day=slot.service_day,
-            channel=wish.channel.value,
-            status="held" if until else "confirmed",
-            units=verdict.units,
-            amount_cny=wish.amount_cny,
-            option=wish.option,
-            contact=wish.contact,
-            created_utc=now.wall,
-            held_until_utc=until,
-            reserved_cny=verdict.reserved_cny,
-        )
+        booking = new_booking(wish, slot, verdict, "held" if until else "confirmed", until, now.wall)
         batch.put(None, booking, caller.name)
         body = {"booking": booking_json(booking, slot, now.rules), "trace_id": asking.trace_id}
         batch.keep_key(KnownKey(caller.token_id, key, fingerprint, body, now.wall))
@@ -149,8 +133,7 @@ def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
         verdict = judge(asking.caller, wish, seen, limits, waiting)
         if isinstance(verdict, Accepted):
             return verdict
-        verdict = quotas.with_next_limits(connection, verdict)
-        return Refusal(verdict, remedies_for(connection, verdict, wish, seen))
+        return Refusal(*advise_alone(connection, verdict, wish, seen))
 
 
 def refuse(core: Core, asking: Asking, refused: Refused, told: Wish | Told, *, opens: bool = True) -> Refusal:
@@ -204,8 +187,7 @@ def judge(
     if seen.slot and not caller.may_see(seen.slot.region_id):
         return forbidden(seen.slot.region_id)
     if wish.channel not in caller.channels():
-        needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
-        return Refused(Reason.FORBIDDEN, context={"needs": needs})
+        return forbidden_channel(caller)
     return decide(
         wish,
         slot=seen.slot,
@@ -220,15 +202,8 @@ def judge(
 
 def situation(batch: Batch, asking: Asking, told: Wish | Told) -> Situation:
     """What a wish is judged against, as the batch has it."""
-    return Situation(
-        slot=batch.slots.get(told.slot_id) if told.slot_id else None,
-        loan=batch.loans.get(told.loan_ref) if told.loan_ref else None,
-        rules=batch.now.rules,
-        business_now=batch.now.business,
-        holder=asking.caller.holder,
-        region_claim=asking.caller.region_id,
-        channels=asking.caller.channels(),
-    )
+    slot = batch.slots.get(told.slot_id) if told.slot_id else None
+    return _situation(asking, batch.now, slot, batch.loans.get(told.loan_ref or ""))
 
 
 def forbidden(region_id: str | None) -> Refused:
@@ -236,10 +211,16 @@ def forbidden(region_id: str | None) -> Refused:
     return Refused(Reason.FORBIDDEN, context={"needs": f"a token for region {region_id}"})
 
 
+def forbidden_channel(caller: Caller) -> Refused:
+    """The refusal of a channel that the token may not book through."""
+    needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
+    return Refused(Reason.FORBIDDEN, context={"needs": needs})
+
+
 def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, Any]:
     """A booking as the API tells it; times with the bank's offset, `expires_at` in wall time."""
     until, amount = booking.held_until_utc, booking.amount_cny
-    start, end = _local(slot.start_utc, rules.zone), _local(slot.end_utc, rules.zone)
+    start, end = local_time(slot.start_utc, rules.zone), local_time(slot.end_utc, rules.zone)
     body = {
         "ref": booking.booking_ref,
         "status": booking.status,
@@ -257,13 +238,37 @@ def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, A
     return {name: value for name, value in body.items() if value is not None}
 
 
+def new_booking(
+    wish: Wish, slot: SlotState, verdict: Accepted, status: str, until: datetime | None, now: datetime
+) -> Booking:
+    """The booking that the accepted wish becomes: offered or held until then, or confirmed."""
+    return Booking(
+        booking_ref=new_ref("B", now),
+        loan_ref=wish.loan_ref,
+        slot_id=slot.slot_id,
+        branch_id=slot.branch_id,
+        region_id=slot.region_id,
+        service_day=slot.service_day,
+        channel=wish.channel.value,
+        status=status,
+        units=verdict.units,
+        amount_cny=wish.amount_cny,
+        option=wish.option,
+        contact=wish.contact,
+        created_utc=now,
+        held_until_utc=until,
+        reserved_cny=verdict.reserved_cny,
+    )
+
+
 def new_ref(prefix: str, now: datetime) -> str:
     """A reference that sorts by time (its index grows at one end) and cannot be guessed (64 random bits)."""
     return f"{prefix}{int(now.timestamp() * 1000):011x}{secrets.token_hex(8)}"
 
 
 @lru_cache(maxsize=10_000)
-def _local(moment_utc: datetime, zone: ZoneInfo) -> str:
+def local_time(moment_utc: datetime, zone: ZoneInfo) -> str:
+    """The moment as the API tells it: with the bank's offset."""
     return moment_utc.astimezone(zone).isoformat()
 
 
@@ -278,16 +283,15 @@ def _note(core: Core, wish: Wish, answer: Taken | Judgement) -> None:
 
 
 def _look(core: Core, connection: Connection, asking: Asking, told: Wish | Told) -> Situation:
-    now = moment(core, connection)
-    return Situation(
-        slot=slots.read_slot(connection, told.slot_id) if told.slot_id else None,
-        loan=slots.read_loan(connection, told.loan_ref) if told.loan_ref else None,
-        rules=now.rules,
-        business_now=now.business,
-        holder=asking.caller.holder,
-        region_claim=asking.caller.region_id,
-        channels=asking.caller.channels(),
-    )
+    slot = slots.read_slot(connection, told.slot_id) if told.slot_id else None
+    loan = slots.read_loan(connection, told.loan_ref) if told.loan_ref else None
+    return _situation(asking, moment(core, connection), slot, loan)
+
+
+def _situation(asking: Asking, now: Moment, slot: SlotState | None, loan: LoanState | None) -> Situation:
+    caller = asking.caller
+    claims = (caller.holder, caller.region_id, caller.channels())
+    return Situation(slot, loan, now.rules, now.business, *claims)
 
 
 def _fingerprint(wish: Wish) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import lru_cache
+from datetime import date, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from booking_core.domain import Accepted, Refused, SlotState, Wish
 from booking_core.remedies import Situation, judged
 from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
-from booking_core.service.bookings import Refusal, forbidden
+from booking_core.service.bookings import Refusal, forbidden, local_time
 from booking_core.service.core import Asking, Core, moment
 from booking_core.store import slots
 from booking_core.store.availability import BranchDays
@@ -73,8 +71,8 @@ def calendar(core: Core, asking: Asking, asked: Asked) -> dict[str, Any] | Refus
                 "slot": slot.slot_id,
                 "branch": slot.branch_id,
                 "service_day": slot.service_day.isoformat(),
-                "start": _local(slot.start_utc, zone),
-                "end": _local(slot.end_utc, zone),
+                "start": local_time(slot.start_utc, zone),
+                "end": local_time(slot.end_utc, zone),
                 "free_units": view.free_units(slot),
                 "bookable": isinstance(verdict, Accepted),
                 "reason": verdict.reason if isinstance(verdict, Refused) else None,
@@ -103,11 +101,6 @@ def loan(core: Core, asking: Asking, loan_ref: str) -> dict[str, Any] | Refusal:
         "eligible_from": state.eligible_from and state.eligible_from.isoformat(),
         "live_booking": state.live_booking_ref,
     }
-
-
-@lru_cache(maxsize=10_000)
-def _local(moment_utc: datetime, zone: ZoneInfo) -> str:
-    return moment_utc.astimezone(zone).isoformat()
 
 
 def _fold_full_range(

@@ -33,6 +33,7 @@ from booking_core.service.bookings import (
     Told,
     booking_json,
     forbidden,
+    forbidden_channel,
     refuse_in,
     with_remedies,
 )
@@ -297,8 +298,7 @@ def _judge_move(batch: Batch, caller: Caller, booking: Booking, wish: Wish) -> A
     if slot and not caller.may_see(slot.region_id):
         return forbidden(slot.region_id)
     if wish.channel != booking.channel and wish.channel not in caller.channels():
-        needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
-        return Refused(Reason.FORBIDDEN, context={"needs": needs})
+        return forbidden_channel(caller)
     if slot:
         waiting = batch.waiting_for(slot, wish.channel)
         slot, limits = _without(batch, booking, slot, wish.channel)

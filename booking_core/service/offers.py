@@ -15,11 +15,11 @@ from typing import Final
 from sqlalchemy import Connection
 
 from booking_core.decide import decide
-from booking_core.domain import Accepted, Booking, QuotaState, SlotState, Wish, period_start
+from booking_core.domain import Accepted, QuotaState, SlotState, Wish, period_start
 from booking_core.queueing import Choice, Entry, choices
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
-from booking_core.service.bookings import new_ref
+from booking_core.service.bookings import new_booking
 from booking_core.service.core import Core, Moment, moment
 from booking_core.store import quotas, slots, waitlist
 from metrics.contract import BANK_SCOPE_ID, Channel, OfferOutcome, PeriodKind, Reason
@@ -60,8 +60,9 @@ def promote(core: Core) -> int:
 def offer(batch: Batch, entry: Entry, slot_id: str, actor: str) -> bool:
     """Whether the slot was offered to the entry, judged by `decide` under its locks."""
     slot, loan, now = batch.slots.get(slot_id), batch.loans.get(entry.loan_ref), batch.now
+    wish = Wish(entry.loan_ref, slot_id, Channel(entry.channel))
     verdict = decide(
-        Wish(entry.loan_ref, slot_id, Channel(entry.channel)),
+        wish,
         slot=slot,
         loan=loan,
         quotas=batch.levels[slot_id, entry.channel].judged if slot else (),
@@ -71,23 +72,7 @@ def offer(batch: Batch, entry: Entry, slot_id: str, actor: str) -> bool:
     if slot is None or not isinstance(verdict, Accepted):
         return False
     stands = min(timedelta(seconds=now.settings.offer_seconds), slot.start_utc - now.business)
-    offered = Booking(
-        booking_ref=new_ref("B", now.wall),
-        loan_ref=entry.loan_ref,
-        slot_id=slot_id,
-        branch_id=slot.branch_id,
-        region_id=slot.region_id,
-        service_day=slot.service_day,
-        channel=entry.channel,
-        status="offered",
-        units=verdict.units,
-        amount_cny=None,
-        option=None,
-        contact=None,
-        created_utc=now.wall,
-        held_until_utc=now.wall + stands,
-        reserved_cny=verdict.reserved_cny,
-    )
+    offered = new_booking(wish, slot, verdict, "offered", now.wall + stands, now.wall)
     batch.put(None, offered, actor)
     return True
 

@@ -21,6 +21,7 @@ from booking_core.service.bookings import (
     Taken,
     booking_json,
     forbidden,
+    forbidden_channel,
     new_ref,
     refuse,
     refuse_in,
@@ -219,8 +220,7 @@ def _judge_form(caller: Caller, wanted: Joining, region: str | None) -> Refused 
     if not caller.may_see(region):
         return forbidden(region)
     if wanted.channel not in caller.channels():
-        needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
-        return Refused(Reason.FORBIDDEN, context={"needs": needs})
+        return forbidden_channel(caller)
     if wanted.priority is not None and TokenScope.OPERATOR not in caller.scopes:
         return Refused(Reason.FORBIDDEN, context={"needs": "scope operator for a priority"})
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from typing import Final, TypeAlias
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from booking_core import tables as t
 from booking_core.choosing import Place
-from booking_core.domain import QuotaState, Refused, SlotState
+from booking_core.domain import QuotaState, SlotState
 from booking_core.store import quotas, slots, waitlist
 from metrics.contract import UNIT_PERIODS
 
@@ -97,18 +97,11 @@ class Roomiest:
 class NextLimits:
     """The limits in force in the periods that follow the full ones of a refusal, where known."""
 
-    asked: tuple[tuple[str, date | None], ...]
-    refused: Refused = field(compare=False, hash=False, repr=False)
+    asked: tuple[tuple[str, date], ...]
 
-    @classmethod
-    def of(cls, refused: Refused) -> NextLimits:
-        """The question about a refusal."""
-        return cls(tuple((v.quota_id, v.next_period_starts) for v in refused.violations), refused)
-
-    def read(self, connection: Connection) -> dict[str, int | None]:
+    def read(self, connection: Connection) -> dict[str, int]:
         """Quota id -> the next limit."""
-        told = quotas.with_next_limits(connection, self.refused)
-        return {v.quota_id: v.next_limit_units for v in told.violations}
+        return quotas.limits_in_force(connection, self.asked)
 
 
 def roomiest_slots(

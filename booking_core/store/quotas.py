@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, or_, select, text
 
 from booking_core import tables as t
 from booking_core.decide import SCOPE_ORDER
-from booking_core.domain import QuotaKey, QuotaState, Refused, SlotState, next_period_start, period_start
+from booking_core.domain import QuotaKey, QuotaState, SlotState, next_period_start, period_start
 from booking_core.store.rows import Among, by_keys, change_rows, put_rows
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
@@ -239,22 +239,11 @@ def put_standing(connection: Connection, key: QuotaKey, limit: int, now: datetim
     return before
 
 
-def with_next_limits(connection: Connection, refused: Refused) -> Refused:
-    """The refusal with each violation's limit of the next period, where one is known."""
-    nexts = {
-        v.quota_id: (key, v.next_period_starts)
-        for v in refused.violations
-        if v.next_period_starts and (key := key_of(v.quota_id))
-    }
-    if not nexts:
-        return refused
-    periods = nexts.values()
+def limits_in_force(connection: Connection, asked: Iterable[tuple[str, date]]) -> dict[str, int]:
+    """The limits in force of these (quota id, first day), by quota id; absent = none."""
+    periods = [(key, start) for quota_id, start in asked if (key := key_of(quota_id))]
     limits = _limits(periods, standing_limits(connection, periods), read_counters(connection, periods))
-    violations = tuple(
-        replace(v, next_limit_units=limits.get(nexts[v.quota_id])) if v.quota_id in nexts else v
-        for v in refused.violations
-    )
-    return replace(refused, violations=violations)
+    return {key.quota_id: limit for (key, _), limit in limits.items()}
 
 
 def scope_regions(connection: Connection) -> dict[tuple[str, str], str]:

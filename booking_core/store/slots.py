@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, select
 
 from booking_core import tables as t
 from booking_core.domain import LoanState, SlotState
@@ -48,39 +48,6 @@ def branch_slots(connection: Connection, branch_id: str, first: date, last: date
     day = t.slots.c.service_day
     statement = select(t.slots).where(t.slots.c.branch_id == branch_id, day.between(first, last))
     return [_slot(row) for row in connection.execute(statement.order_by(t.slots.c.start_utc))]
-
-
-def first_free_slots(
-    connection: Connection,
-    *,
-    first: date,
-    last: date,
-    branch_id: str | None = None,
-    region_id: str | None = None,
-    limit: int = 60,
-) -> list[SlotState]:
-    """The earliest open slot with room of each branch and day, at most `limit`: candidates, not promises."""
-    s = t.slots.c
-    room = [
-        s.service_day.between(first, last),
-        s.closed.is_(False),
-        s.used_units + s.offered_units < s.capacity_units,
-    ]
-    if branch_id is not None:
-        room.append(s.branch_id == branch_id)
-    if region_id is not None:
-        room.append(s.region_id == region_id)
-    earliest = (
-        select(s.branch_id, func.min(s.start_utc).label("start_utc"))
-        .where(*room)
-        .group_by(s.branch_id, s.service_day)
-        .order_by("start_utc")
-        .limit(limit)
-        .subquery()
-    )
-    joined = (s.branch_id == earliest.c.branch_id) & (s.start_utc == earliest.c.start_utc)
-    statement = select(t.slots).join(earliest, joined).where(*room).order_by(s.start_utc, s.slot_id)
-    return [_slot(row) for row in connection.execute(statement)]
 
 
 def set_slot_units(connection: Connection, changed: Collection[SlotState]) -> None:

@@ -64,14 +64,6 @@ def read_entry(connection: Connection, entry_ref: str) -> Entry | None:
     return _entry(row) if row else None
 
 
-def live_entry(connection: Connection, loan_ref: str) -> Entry | None:
-    """The loan's entry that waits or has an offer, if it has one."""
-    w = t.waitlist.c
-    statement = select(t.waitlist).where(w.loan_ref == loan_ref, one_of(w.status, LIVE))
-    row = connection.execute(statement).first()
-    return _entry(row) if row else None
-
-
 def waiting(connection: Connection, branch_ids: Collection[str]) -> list[Waiting]:
     """Who waits at the branches, counted by channel and days; without those that cannot take what is free."""
     return [Waiting(*row) for row in _waiting(connection, branches=branch_ids)]
