@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 from typing import Any
 
-from booking_core.domain import SlotState, Wish
+from booking_core.domain import Refused, SlotState, Wish
 
 
 def take_slot(wish: Wish, slot: SlotState, zone: tzinfo) -> dict[str, Any]:
@@ -54,3 +54,8 @@ def of_booking(booking_ref: str, entry_ref: str | None = None) -> tuple[dict[str
 def change_field(pointer: str) -> dict[str, Any]:
     """Another value for the field."""
     return {"action": "change_field", "pointer": pointer}
+
+
+def change_fields(refused: Refused) -> tuple[dict[str, Any], ...]:
+    """One action for each field that does not fit."""
+    return tuple(change_field(error.pointer) for error in refused.errors)

@@ -95,13 +95,8 @@ def advise_alone(
     connection: Connection, refused: Refused, wish: Wish, situation: Situation
 ) -> tuple[Refused, tuple[Remedy, ...]]:
     """The refusal with its next limits, and its actions, by what stands committed; nothing is remembered."""
-
-    def advice() -> Search[tuple[Refused, tuple[Remedy, ...]]]:
-        tally = Tally(lambda: 0.0)
-        told = yield from _with_next_limits(refused)
-        return told, (yield from search(told, wish, situation, tally, Random(0)))  # noqa: S311 – no secret
-
-    return run(advice(), lambda question: question.read(connection))
+    alone = _told(refused, wish, situation, Tally(lambda: 0.0), Random(0))  # noqa: S311 – no secret
+    return run(alone, lambda question: question.read(connection))
 
 
 def advise(
@@ -122,11 +117,6 @@ async def advise_async(
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
         answer = await availability.look_async(question)
-
-
-def change_fields(refused: Refused) -> tuple[Remedy, ...]:
-    """One action for each field that does not fit."""
-    return tuple(actions.change_field(error.pointer) for error in refused.errors)
 
 
 def judged(view: View, slot: SlotState, wish: Wish, situation: Situation) -> Accepted | Refused:
@@ -169,23 +159,24 @@ def _advice(
     availability: Availability, refused: Refused, wish: Wish, situation: Situation
 ) -> Search[tuple[Refused, tuple[Remedy, ...]]]:
     availability.tally.note_refusal()
-    refused = yield from _with_next_limits(refused)
-    remedies = yield from search(refused, wish, situation, availability.tally, availability.rng)
-    for remedy in remedies:
+    told = yield from _told(refused, wish, situation, availability.tally, availability.rng)
+    for remedy in told[1]:
         if "slot" in remedy:
             availability.note_shown([remedy["slot"]], remedy["body"]["channel"])
-    if remedies and "slot" in remedies[0]:
-        availability.note_sent(remedies[0]["slot"], remedies[0]["body"]["channel"])
-    return refused, remedies
+    if told[1] and "slot" in (first := told[1][0]):
+        availability.note_sent(first["slot"], first["body"]["channel"])
+    return told
 
 
-def _with_next_limits(refused: Refused) -> Search[Refused]:
+def _told(
+    refused: Refused, wish: Wish, situation: Situation, tally: Tally, rng: Random
+) -> Search[tuple[Refused, tuple[Remedy, ...]]]:
     following = [(v.quota_id, v.next_period_starts) for v in refused.violations if v.next_period_starts]
-    if not following:
-        return refused
-    limits = yield NextLimits(tuple(following))
-    told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
-    return replace(refused, violations=tuple(told))
+    if following:
+        limits = yield NextLimits(tuple(following))
+        told = (replace(v, next_limit_units=limits.get(v.quota_id)) for v in refused.violations)
+        refused = replace(refused, violations=tuple(told))
+    return refused, (yield from search(refused, wish, situation, tally, rng))
 
 
 class _Hunt:
@@ -203,8 +194,7 @@ class _Hunt:
         """Found so far, likely to be free still when the customer comes."""
         self._recommended = 0
         self._full = [full for v in refused.violations if (full := _full_period(v))]
-        slot, loan, rules = situation.slot, situation.loan, situation.rules
-        now = situation.business_now
+        slot, loan, rules, now = situation.slot, situation.loan, situation.rules, situation.business_now
         today, self._last = now.astimezone(rules.zone).date(), rules.last_day(now)
         self._first = max(today, (loan and loan.eligible_from) or today)
         self._day = min(max(slot.service_day if slot else today, self._first), self._last)
@@ -229,13 +219,13 @@ class _Hunt:
             or any(error.pointer == "/slot" for error in refused.errors)
         )
         if not wants_slot or not self._situation.own_loan:
-            return change_fields(refused)
+            return actions.change_fields(refused)
         safe = yield from self._safe()
         safe = safe or self._less_safe(PROBABLE)
         waitlist = [actions.join_waitlist(self._wish, slot)] if capacity and slot else []
         if waitlist and not safe:
             waitlist += self._less_safe(POSSIBLE)
-        return (*safe, *waitlist, *change_fields(refused))
+        return (*safe, *waitlist, *actions.change_fields(refused))
 
     def _safe(self) -> Search[list[Remedy]]:
         """What is likely to work, nearest to the wish first; counted as recommended."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from booking_core.actions import change_fields
 from booking_core.api.access import Customers, Staff, TheCore
 from booking_core.api.forms import (
     REF,
@@ -23,7 +24,6 @@ from booking_core.api.forms import (
 from booking_core.api.responses import answer_of, granted, problem_of
 from booking_core.api.take import Intake, paced
 from booking_core.domain import Refused
-from booking_core.remedies import change_fields
 from booking_core.service import bookings as service
 from booking_core.service import changes
 from booking_core.service.bookings import Refusal, Taken, refuse

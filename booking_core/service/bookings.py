@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from booking_core.actions import change_fields
 from booking_core.decide import Rules, decide
 from booking_core.domain import Accepted, Booking, LoanState, QuotaState, Refused, SlotState, Wish
-from booking_core.remedies import Remedy, Situation, advise, advise_alone, advise_async, change_fields
+from booking_core.remedies import Remedy, Situation, advise, advise_alone, advise_async
 from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any
 
 from booking_core import lifecycle
+from booking_core.actions import change_fields
 from booking_core.decide import Rules, decide, judge_amount, judge_capacity
 from booking_core.domain import (
     Accepted,
@@ -22,7 +23,7 @@ from booking_core.domain import (
     Wish,
 )
 from booking_core.lifecycle import judge_step
-from booking_core.remedies import Remedy, change_fields
+from booking_core.remedies import Remedy
 from booking_core.service.availability import availability_of
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do

@@ -37,16 +37,15 @@ class View:
     seen_at: float = 0.0
 
     def free_units(self, slot: SlotState) -> int:
-        """Units free at the narrowest of the slot's limits, the day's funds apart; 0 where others wait."""
-        return min(slot.free_units, self._shared[slot.branch_id, slot.service_day])
+        """Units free at the narrowest of the slot's limits, the day's funds apart, beside those who wait."""
+        at = slot.branch_id, slot.service_day
+        return max(0, min(slot.free_units, self._shared[at]) - self.waiting[at])
 
     @cached_property
     def _shared(self) -> dict[BranchDay, int]:
         """Units free at the narrowest limit that all slots of a branch's day share."""
         return {
-            at: 0
-            if self.waiting[at]
-            else min((q.free_units for q in some if q.key.period_kind in UNIT_PERIODS), default=UNLIMITED)
+            at: min((q.free_units for q in some if q.key.period_kind in UNIT_PERIODS), default=UNLIMITED)
             for at, some in self.limits.items()
         }
 

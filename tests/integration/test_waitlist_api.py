@@ -180,6 +180,20 @@ def test_a_customer_who_hammers_the_list_is_told_when_to_come_back(sqlite_bank: 
     assert [row["reason"] for row in rows(sqlite_bank.engine, "attempts")] == ["rate_limited"]
 
 
+def test_the_calendar_tells_what_is_left_beside_those_who_wait(api: Api) -> None:
+    """Three free, one waits: two may be booked by newcomers; the calendar, a dry run and booking say so."""
+    slot, _ = full_slot(api)
+    join(api)
+    api.bank.add_slot(at="11:00", capacity=3)
+    day = str(api.bank.today + timedelta(days=2))
+    for free in (2, 1, 0):
+        found = api.client.get("/v1/slots", params={"branch": "b1", "from": day, "to": day}).json()["slots"]
+        told = next(one for one in found if one["slot"] != slot)
+        assert (told["free_units"], told["bookable"]) == (free, free > 0)
+        answers = [api.book(f"L{free + 2}", told["slot"], query=q).status_code for q in ("?dry_run=true", "")]
+        assert answers == ([200, 201] if free else [409, 409])
+
+
 def test_nonsense_is_not_found_or_invalid_and_never_a_fault(api: Api) -> None:
     """Unknown references, strange ones and bodies that are no object."""
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/accept")):
