@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 from typing import Final
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.service.changes import expire
 from booking_core.service.core import Core, moment
@@ -36,17 +35,27 @@ def sweep(core: Core) -> int:
     with core.engine.connect() as connection:
         now = moment(core, connection)
         idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
-        due = bookings.due_bookings(connection, now.wall)
         idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
         idle = idle or bookings.any_key(connection, stale) or temporaries.any_due(connection, now.wall)
-    expired = sum(expire(core, due[n : n + AT_ONCE], ACTOR) for n in range(0, len(due), AT_ONCE))
     if idle:
-        with core.transaction() as connection:
+        with core.transaction() as connection:  # in the order of docs/locking.md: counters, episodes, keys
+            temporaries.end_due(connection, now.wall)
             attempts.close_idle(connection, business_now=now.business, idle_days=idle_days)
             bookings.forget_keys(connection, stale)
-            temporaries.end_due(connection, now.wall)
+    expired, until = 0, time.monotonic() + SWEEP_SECONDS
+    while given_back := _expire_some(core, now.wall):
+        expired += given_back
+        if time.monotonic() > until:
+            break
     promote(core)
     return expired
+
+
+def _expire_some(core: Core, now: datetime) -> int:
+    """How many of the oldest holds and offers that are over were given back by this worker."""
+    with core.engine.connect() as connection:
+        due = bookings.due_bookings(connection, now)
+    return sum(expire(core, due[n : n + AT_ONCE], ACTOR) for n in range(0, len(due), AT_ONCE))
 
 
 class Housekeeper:
@@ -71,5 +80,5 @@ class Housekeeper:
         while not self._stop.wait(self._every):
             try:
                 sweep(self._core)
-            except (SQLAlchemyError, OSError):
+            except Exception:
                 log.warning("the sweep failed and is tried again in %s s", self._every, exc_info=True)

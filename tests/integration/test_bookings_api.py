@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from booking_core import tables
+from booking_core.service import housekeeping
+from booking_core.service.batch import Moved
+from booking_core.service.batching import run
+from booking_core.service.bookings import taking
+from booking_core.service.core import Core
 from booking_core.service.housekeeping import sweep
 from tests.support.api import Api, api_on
 from tests.support.bank import Bank
 from tests.support.counts import drift, rows
+from tests.support.wishes import Wall, asking, core_on, wish
 
 
 @pytest.fixture
@@ -234,6 +242,31 @@ def test_the_sweep_frees_holds_and_may_run_twice(api: Api) -> None:
     assert (sweep(core), sweep(core)) == (1, 0)
     assert sorted(str(b["status"]) for b in rows(api.bank.engine, "bookings")) == ["confirmed", "expired"]
     assert drift(api.bank.engine) == []
+
+
+def test_a_sweep_frees_the_holds_of_a_whole_storm(api: Api) -> None:
+    """However many holds run out at one moment: those who left them keep nobody out for minutes."""
+    slot = api.bank.add_slot(capacity=250)
+    core = core_on(api.bank.engine, Wall(api.wall()))
+    run(core, [taking(asking(), wish(api.bank.add_loan(f"X{n}"), slot), f"key-{n}") for n in range(250)])
+    later = core_on(api.bank.engine, Wall(api.wall() + timedelta(seconds=601)))
+    assert sweep(later) == len(rows(api.bank.engine, "bookings")) == 250
+    assert drift(api.bank.engine) == []
+
+
+def test_no_fault_ends_the_sweeps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a sweep meets, the next one comes: without them no hold would ever be given back."""
+    swept = threading.Semaphore(0)
+
+    def moved(_: Core) -> int:
+        swept.release()
+        raise Moved
+
+    monkeypatch.setattr(housekeeping, "sweep", moved)
+    keeper = housekeeping.Housekeeper(core_on(engine), every_seconds=0.01)
+    keeper.start()
+    assert [swept.acquire(timeout=5) for _ in range(2)] == [True, True]
+    keeper.stop()
 
 
 def test_a_dry_run_decides_the_same_and_leaves_no_trace(api: Api) -> None:

@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from booking_core.api import late as late_records
 from booking_core.api.access import TokenCache
+from booking_core.api.forms import parse
 from booking_core.api.late import LateRecords, Unrecorded
 from booking_core.database import make_engine
 from booking_core.service.admission import Limits
@@ -259,13 +259,13 @@ def test_what_cannot_be_read_does_not_end_the_record(
     core = core_on(sqlite_bank.engine)
     with api_on(sqlite_bank) as api:
         secret = api.client.headers["authorization"].removeprefix("Bearer ")
-    read, late = late_records.parse, LateRecords(core, every_seconds=0.01)
+    late, name = LateRecords(core, every_seconds=0.01), "booking_core.api.late.parse"
 
     def unreadable_once(*form: Any) -> Any:
-        monkeypatch.setattr(late_records, "parse", read)
+        monkeypatch.setattr(name, parse)
         raise ArithmeticError
 
-    monkeypatch.setattr(late_records, "parse", unreadable_once)
+    monkeypatch.setattr(name, unreadable_once)
     late.keep(_unrecorded(secret, "any"))
     late.start()
     _until(lambda: core.instruments.attempts_unrecorded._value.get() == 1)

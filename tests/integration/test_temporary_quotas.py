@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Engine, select, text, update
 
 from booking_core import tables as t
 from booking_core.database import write_transaction
@@ -17,9 +19,9 @@ from booking_core.store import temporaries
 from metrics.contract import UNIT_PERIODS
 from tests.support.api import Api, api_on
 from tests.support.bank import Bank
-from tests.support.counts import drift
+from tests.support.counts import drift, rows
 from tests.support.desk import command, draft, item
-from tests.support.wishes import core_on
+from tests.support.wishes import Wall, book, core_on
 
 QUOTA = "branch:b1:*:day"
 
@@ -231,6 +233,35 @@ def test_two_sweeps_at_once_end_it_once(postgres_bank: Bank) -> None:
         with engine.begin() as third:
             assert temporaries.end_due(third, later) == 0
         assert period(api)["extra_units"] == 0
+
+
+def test_a_sweep_locks_counters_before_wishes(postgres_bank: Bank) -> None:
+    """Where a counter is locked the sweep waits with no wish locked: a batch has them in that order too."""
+    with api_on(postgres_bank) as api:
+        api.client.headers.update(api.issue("operator"))
+        postgres_bank.add_quota("branch", "b1", "day", 1)
+        post(api, extra(api))
+        engine, wall = postgres_bank.engine, Wall(api.wall() + timedelta(days=30))
+        slot = postgres_bank.add_slot(capacity=0)
+        book(core_on(engine), "L1", slot)
+        with engine.begin() as batch:
+            batch.exec_driver_sql("SELECT 1 FROM quota_periods FOR UPDATE")
+            sweeping = threading.Thread(target=sweep, args=(core_on(engine, wall),))
+            sweeping.start()
+            _until_one_waits(engine)
+            batch.exec_driver_sql("SELECT 1 FROM wish_episodes FOR UPDATE NOWAIT")
+        sweeping.join()
+        [episode] = rows(engine, "wish_episodes")
+        assert (episode["outcome"], period(api)["extra_units"]) == ("unmet", 0)
+
+
+def _until_one_waits(engine: Engine) -> None:
+    """Return when a transaction waits for a lock."""
+    deadline = time.monotonic() + 10
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_funds_cap_counts_yuan(api: Api) -> None:
