@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, TypeVar
@@ -206,7 +207,8 @@ def _tell(taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
         else:
             _settle(waiting.future, answer)
     for loop, told in by_loop.items():
-        loop.call_soon_threadsafe(_settle_all, told)
+        with suppress(RuntimeError):  # the loop has ended, and with it who asked
+            loop.call_soon_threadsafe(_settle_all, told)
 
 
 def _settle_all(told: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:

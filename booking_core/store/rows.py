@@ -94,7 +94,12 @@ def one_of(column: sa.Column[Any], names: Collection[str]) -> ColumnElement[bool
 
 def rows_of(instances: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
     """One row for each instance of a dataclass whose fields are named like the columns."""
-    return [{f.name: getattr(instance, f.name) for f in fields(instance)} for instance in instances]
+    return [{name: getattr(instance, name) for name in _fields(type(instance))} for instance in instances]
+
+
+@cache
+def _fields(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 @contextmanager
@@ -105,11 +110,8 @@ def together(connection: Connection) -> Iterator[None]:
         return
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 – the driver that make_engine names
-    try:
-        with driver.pipeline():
-            yield
-    except psycopg.Error as fault:
-        raise DBAPIError.instance("a batch's writes", None, fault, psycopg.Error) from fault
+    with _faults_named(), driver.pipeline():
+        yield
 
 
 def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -166,7 +168,17 @@ class _TextArray(UserDefinedType[str]):
 def _send(connection: Connection, sql: str, parameters: dict[str, str]) -> None:
     """Run the statement past SQLAlchemy, which cannot look at the results of a pipeline."""
     driver: Any = connection.connection.driver_connection
-    driver.execute(sql, parameters)
+    with _faults_named():
+        driver.execute(sql, parameters)
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    """The driver's faults as SQLAlchemy's, by which they are told, tried again or given up."""
+    try:
+        yield
+    except psycopg.Error as fault:
+        raise DBAPIError.instance("a batch's writes", None, fault, psycopg.Error) from fault
 
 
 def _among(dialect: str, column: sa.Column[Any], name: str | None, value: Any = None) -> ColumnElement[bool]:

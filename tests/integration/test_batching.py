@@ -6,10 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from booking_core.database import make_engine
 from booking_core.domain import Booking
@@ -17,6 +18,8 @@ from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import Batcher, run
 from booking_core.service.bookings import Judgement, Taken, taking
 from booking_core.service.core import Core
+from booking_core.store.rows import add_rows
+from booking_core.tables import waitlist_events
 from metrics.contract import Reason
 from tests.support.bank import Bank
 from tests.support.counts import attempts_by_outcome, drift, rows
@@ -128,6 +131,32 @@ def test_a_database_that_is_away_fails_all_at_once(tmp_path: Any) -> None:
     answers = run(core_on(engine), [Job(Needs(), lambda _: None)] * 8)
     assert {type(answer) for answer in answers} == {OperationalError}
     assert len({id(answer) for answer in answers}) == 1
+
+
+def test_a_fault_of_a_write_is_told_like_any_of_the_database(bank: Bank) -> None:
+    """Also of a write that is sent alone: what is tried again, and what is told, goes by its kind."""
+    event = {"entry_ref": "none", "at_utc": datetime.now(UTC), "kind": "joined", "actor": "test"}
+    with bank.engine.begin() as connection, pytest.raises(IntegrityError):
+        add_rows(connection, waitlist_events, [event])
+
+
+def test_who_asked_from_a_loop_that_ended_leaves_the_others_their_answers(sqlite_bank: Bank) -> None:
+    """The batcher outlives an event loop: who asks afterwards is answered."""
+    core = core_on(sqlite_bank.engine)
+    batcher = Batcher(core)
+    judged = threading.Event()
+    batcher.start()
+
+    async def leave() -> None:
+        asked = asyncio.ensure_future(batcher.do_async(Job(Needs(), lambda _: judged.wait(5))))
+        await asyncio.sleep(0.05)
+        asked.cancel()
+
+    asyncio.run(leave())
+    judged.set()
+    answer = asyncio.wait_for(batcher.do_async(Job(Needs(), lambda _: "answered")), 5)
+    assert asyncio.run(answer) == "answered"
+    batcher.stop()
 
 
 def test_jobs_that_wait_together_share_a_commit(bank: Bank) -> None:
