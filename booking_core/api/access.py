@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
+from starlette.types import Scope
 
 from booking_core.api.responses import ProblemError
 from booking_core.service.batching import TooLate
@@ -90,9 +91,10 @@ def secret_of(authorization: str | None) -> str | None:
     return secret if secret and scheme.lower() == "bearer" else None
 
 
-def is_attempt(method: str, path: str) -> bool:
-    """Whether the request is a try to take a slot; what staff note of a booking is none."""
-    return method == "POST" and path.startswith(ATTEMPT_PATH) and not path.endswith(STAFFS_NOTES)
+def is_attempt(scope: Scope) -> bool:
+    """Whether the request is a try to take a slot; a dry run and what staff note of a booking are none."""
+    below = scope["path"].startswith(ATTEMPT_PATH) and not scope["path"].endswith(STAFFS_NOTES)
+    return below and scope["method"] == "POST" and b"dry_run=true" not in scope["query_string"]
 
 
 def the_core(request: Request) -> Core:
@@ -115,7 +117,7 @@ def allow(*scopes: TokenScope) -> Callable[..., Awaitable[Asking]]:
         try:
             caller = await admitted(state.tokens, credentials.credentials if credentials else None, scopes)
         except ProblemError as denied:
-            if is_attempt(request.method, request.url.path):
+            if is_attempt(request.scope):
                 state.core.instruments.refused(UNKNOWN_CHANNEL, denied.reason)
             raise
         return Asking(caller, trace_id_var.get(), request.scope["state"]["started"])

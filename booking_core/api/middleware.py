@@ -104,7 +104,7 @@ class Surroundings:
         fault: Exception, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
     ) -> None:
         found = fault_problem(fault)
-        if is_attempt(scope["method"], scope["path"]):
+        if is_attempt(scope):
             instruments = scope["app"].state.core.instruments
             instruments.refused(UNKNOWN_CHANNEL, found.reason)
             instruments.attempts_unrecorded.inc()

@@ -99,7 +99,7 @@ def cancel(core: Core, asking: Asking, booking_ref: str) -> Taken | Refusal | No
             return booking
         return judge_step(booking, "cancelled") or release(batch, booking, "cancelled", asking.caller.name)
 
-    return change_booking(core, asking, booking_ref, change)
+    return change_booking(core, asking, booking_ref, change, tried=False)
 
 
 def reschedule(
@@ -246,7 +246,8 @@ def change_booking(
     """What came of the change, None for a booking the caller may not know of.
 
     `needs`: what has to be locked besides the booking with its slot, levels and loan; `wished`: what the
-    change asks for, unless what is booked; `tried`: whether a refusal is an attempt (staff's notes are none).
+    change asks for, unless what is booked; `tried`: whether a refusal is an attempt (giving back
+    and staff's notes are none).
     """
     all_needs = replace(needs or Needs(), bookings=(booking_ref,))
 

@@ -30,6 +30,30 @@ def api(bank: Bank) -> Iterator[Api]:
         yield running
 
 
+def test_a_try_that_a_token_may_not_make_is_counted_and_a_look_is_not(api: Api) -> None:
+    """A reader who books is a refused attempt; one who only asks whether it would go is none."""
+    slot, reader = api.bank.add_slot(), api.issue("reader")
+    for query, counted in (("?dry_run=true", 0), ("", 1)):
+        assert api.book("L1", slot, query=query, headers=reader).status_code == 403
+        denied = {"channel": "app", "outcome": "refused", "reason": "forbidden"}
+        unknown = {**denied, "channel": "unknown"}
+        told = [api.metric("booking_attempts_total", **labels) for labels in (denied, unknown)]
+        assert sum(told) == counted
+
+
+def test_what_became_of_a_slot_shown_as_free_is_counted_of_moves_too(api: Api) -> None:
+    """A move to a slot of the calendar counts as held, once; to one that was booked meanwhile, as taken."""
+    ref = api.book("L1", api.bank.add_slot()).json()["booking"]["ref"]
+    free, lost = (api.bank.add_slot(at=at, capacity=1) for at in ("11:00", "14:00"))
+    day = str(api.bank.today + timedelta(days=2))
+    api.client.get("/v1/slots", params={"branch": "b1", "from": day, "to": day})
+    api.book("L2", lost)
+    at = f"/v1/bookings/{ref}/reschedule"
+    assert [api.client.post(at, json={"slot": s}).status_code for s in (lost, free, free)] == [409, 200, 200]
+    assert api.metric("booking_shown_free_total", outcome="taken") == 1
+    assert api.metric("booking_shown_free_total", outcome="held") == 2
+
+
 def test_a_hold_tells_slot_times_and_its_end(api: Api) -> None:
     """A wish without amount becomes a hold with the slot's local times and an expiry."""
     slot = api.bank.add_slot(at="10:00")
