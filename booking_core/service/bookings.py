@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.actions import change_fields
 from booking_core.decide import Rules, decide
@@ -32,6 +34,8 @@ from metrics.instruments import UNKNOWN_CHANNEL
 
 RECORDED: Final = frozenset({Cause.CAPACITY, Cause.INPUT, Cause.RULE})
 """Causes whose refusals are put on record with the answer. Of the others some are later: see api.late."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,10 @@ async def told_async(core: Core, wish: Wish, answer: Taken | Judgement) -> Taken
     if isinstance(answer, Taken):
         return answer
     core.instruments.refused(wish.channel, answer.refused.reason)
-    return Refusal(*await advise_async(availability_of(core), answer.refused, wish, answer.seen))
+    try:
+        return Refusal(*await advise_async(availability_of(core), answer.refused, wish, answer.seen))
+    except SQLAlchemyError as fault:
+        return _without_remedies(answer.refused, fault)
 
 
 def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
@@ -178,7 +185,16 @@ def with_remedies(core: Core, judged: Judgement, told: Wish | Told) -> Refusal:
     core.instruments.refused(told.channel or UNKNOWN_CHANNEL, refused.reason)
     if not isinstance(told, Wish):
         return Refusal(refused, change_fields(refused))
-    return Refusal(*advise(availability_of(core), refused, told, judged.seen))
+    try:
+        return Refusal(*advise(availability_of(core), refused, told, judged.seen))
+    except SQLAlchemyError as fault:
+        return _without_remedies(refused, fault)
+
+
+def _without_remedies(refused: Refused, fault: SQLAlchemyError) -> Refusal:
+    """The refusal, which is on record and stands though a look around failed."""
+    log.warning("a refusal is told without remedies: %s", str(fault).partition("\n")[0])
+    return Refusal(refused, change_fields(refused))
 
 
 def judge(

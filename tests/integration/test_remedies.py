@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from booking_core.domain import Refused, Wish
 from booking_core.remedies import Situation, advise, advise_async
@@ -18,7 +19,9 @@ from booking_core.service.bookings import Refusal, dry_run
 from booking_core.service.core import Core, moment
 from booking_core.store import slots
 from metrics.contract import Channel, Shown
+from tests.support.api import api_on
 from tests.support.bank import Bank
+from tests.support.counts import rows
 from tests.support.wishes import asking, book, core_on, wish
 
 
@@ -194,3 +197,25 @@ def test_the_event_loop_is_told_the_same(bank: Bank, core: Core, available: Avai
 
     assert asyncio.run(ask()) == [expected] * 3
     assert expected[0].violations[0].next_limit_units == 0
+
+
+@pytest.mark.parametrize("query", ["", "?dry_run=false"])
+def test_a_refusal_stands_though_no_remedy_can_be_looked_up(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """What a batch committed is told, and is one attempt, though the database goes away right afterwards."""
+
+    def gone(*_: Any) -> Any:
+        raise OperationalError("a look", None, OSError("gone"))
+
+    monkeypatch.setattr(Availability, "_ask", gone)
+    full, other = bank.add_slot(capacity=0), bank.add_slot(at="15:00")
+    with api_on(bank) as api:
+        tried = api.book("L1", full, query=query)
+        ref = api.book("L2", other).json()["booking"]["ref"]
+        moved = api.client.post(f"/v1/bookings/{ref}/reschedule", json={"slot": full})
+        counted = {"channel": "app", "outcome": "refused"}
+        assert api.metric("booking_attempts_total", **counted, reason="slot_full") == 2
+        assert api.metric("booking_attempts_total", **counted, reason="dependency_down") == 0
+    assert [(told.status_code, told.json()["reason"]) for told in (tried, moved)] == [(409, "slot_full")] * 2
+    assert [row["reason"] for row in rows(bank.engine, "attempts")] == ["slot_full", None, "slot_full"]
