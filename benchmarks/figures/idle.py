@@ -12,9 +12,9 @@ from benchmarks.support.generator import Seen
 from benchmarks.support.rounds import Figure, interleave, ratio
 from benchmarks.support.stage import UNBATCHED, Server, Stage, milliseconds
 
-REQUESTS: Final = 200
+REQUESTS: Final = 150
 """One after the other, in each round."""
-ROUNDS_MORE: Final = 4
+ROUNDS_MORE: Final = 2
 """A round is short: some more cost little, and medians of latencies need them."""
 
 

@@ -35,8 +35,9 @@ RAMP_SECONDS: Final = 2.5
 
 def goodput(stage: Stage) -> list[Figure]:
     """Goodput at ten times the sustainable load ÷ peak goodput; p99 of the accepted; the cost of refusing."""
-    each = int((stage.seconds + RAMP_SECONDS) * LOANS_A_SECOND)
-    shape = replace(HOT, loans=(2 * stage.rounds + len(TRIED)) * each)
+    closed = stage.rounds * (stage.seconds + 1) + (len(TRIED) + 1) * (WARM_SECONDS + 1)
+    each = int((stage.seconds + RAMP_SECONDS) * LOANS_A_SECOND / 2)  # who is refused may come again
+    shape = replace(HOT, loans=int(closed * LOANS_A_SECOND) + stage.rounds * each)
     slots = shape.slot_ids(0)
     with stage.server(shape) as server:
         server.load(CLIENTS, seconds=WARM_SECONDS, slots=slots)

@@ -24,8 +24,10 @@ WITHOUT_CANCELLING: Final = 0.7
 REGIONS, BRANCHES, DAYS, SLOTS = 4, 5, 10, 5
 UNITS_AN_ATTEMPT: Final = 0.2
 """Capacity of all slots together ÷ attempts: many sell out, on the way and at different times."""
-QUICK_SECONDS, LONG_SECONDS = 200.0, 3600.0
-"""The storms are cut off after so long, and say how many attempts they came to."""
+AROUND_SECONDS: Final = 45.0
+"""For the banks, the servers and the recounts."""
+LEAST_SECONDS: Final = 60.0
+"""However late a quick run is."""
 LEFTOVERS: Final = 2_000
 """Units that are free after the second storm and are booked to see that they are."""
 
@@ -33,14 +35,14 @@ LEFTOVERS: Final = 2_000
 def races(stage: Stage) -> list[Figure]:
     """Refusals for capacity while units were free, and units sold that were not there, over all attempts."""
     audits: list[Audit] = []
+    longest = max(LEAST_SECONDS, stage.seconds_left() - AROUND_SECONDS)
     for cancelled, share in ((0.0, WITHOUT_CANCELLING), (CANCELLED, 1 - WITHOUT_CANCELLING)):
         attempts = int(stage.attempts * share) + 1
         shape = _bank(attempts)
         with stage.server(shape, workers=max(WORKERS, stage.workers)) as server:
             slots = [slot for day in range(DAYS) for slot in shape.slot_ids(day)]
-            longest = QUICK_SECONDS * share if stage.quick else LONG_SECONDS
             seen = server.load(
-                CLIENTS, loans=attempts, slots=slots, cancelled=cancelled, seconds=longest, ramp=0.0
+                CLIENTS, loans=attempts, slots=slots, cancelled=cancelled, seconds=longest * share, ramp=0.0
             )
             found = audit(server.engine_url, gone_for_good=not cancelled)
             if cancelled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tests.support.postgres import PostgresCluster
 from tests.support.serving import Served, serve
 
 CORE: Final = "booking_core"
+QUICK_SECONDS: Final = 590.0
 UNBATCHED: Final = 1
 """--batch: bookings that one transaction judges at most; None is the server's default."""
 _runs = count(1)
@@ -89,6 +91,7 @@ class Stage:
     growth_rows: int | None = None
     """Bookings of the large bank, for a trial; None: as many as the figure wants."""
     profile: bool = False
+    began: float = field(default_factory=time.monotonic)
     notes: dict[str, Any] = field(default_factory=dict)
     """What figures want to tell beside their numbers; becomes part of "setting"."""
 
@@ -122,6 +125,10 @@ class Stage:
             make_bank(url, shape)
             with self._serve(url, shape, batch, workers) as server:
                 yield server
+
+    def seconds_left(self) -> float:
+        """What a quick run has left of its ten minutes; more than anything needs where it is not quick."""
+        return QUICK_SECONDS - (time.monotonic() - self.began) if self.quick else 24 * 3600.0
 
     @property
     def postmaster(self) -> int:

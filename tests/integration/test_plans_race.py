@@ -19,9 +19,8 @@ from booking_core.collector import invariant_family
 from booking_core.domain import Wish
 from booking_core.service import bookings, changes, plans
 from booking_core.service.bookings import Taken
-from booking_core.service.core import Asking
 from booking_core.service.commands import Command
-from booking_core.service.core import Caller, Core
+from booking_core.service.core import Asking, Caller, Core
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.service.quotas import put_quota
 from booking_core.store import quotas
