@@ -31,7 +31,7 @@ from demo import clock, overlay, sample
 from demo.judge import judge_day, limits_of, served_share
 from demo.wishes import Wish, write_loans
 from forecasting import jobs
-from metrics.contract import Reason
+from metrics.contract import Channel, Reason
 from tests.support.serving import ROOT, Served, serve
 
 BRANCHES = ("Austin", "California", "Clinton")
@@ -89,8 +89,14 @@ def customers(core: Served, wishes: Iterable[Wish]) -> list[Answer]:
         answer = client.post("/v1/bookings", json=body, headers={"Idempotency-Key": uuid.uuid4().hex})
         return wish, answer.status_code, answer.json()
 
-    with core.client("channel") as client, ThreadPoolExecutor(LANES) as lanes:
-        return list(lanes.map(lambda wish: ask(client, wish), wishes))
+    with (
+        core.client("channel") as app,
+        core.client("operator") as staff,  # books at the counter for customers
+        ThreadPoolExecutor(LANES) as lanes,
+    ):
+        return list(
+            lanes.map(lambda wish: ask(staff if wish.channel == Channel.COUNTER else app, wish), wishes)
+        )
 
 
 def train_and_retune(period: str) -> list[dict[str, Any]]:

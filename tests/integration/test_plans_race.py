@@ -15,8 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from booking_core.clock import utc_now
-from booking_core.collector import invariant_family
 from booking_core.domain import Wish
+from booking_core.invariants import broken_rows, snapshot
 from booking_core.service import bookings, changes, plans
 from booking_core.service.bookings import Taken
 from booking_core.service.commands import Command
@@ -80,7 +80,7 @@ class Storm:
         for n in range(LOANS):
             self.bank.add_loan(f"R{n}")
 
-    def violations(self) -> dict[str, float]:
+    def violations(self) -> dict[str, int]:
         """Rows that break an invariant, by invariant, after the storm."""
         work = [lambda seed=seed: self.customer(seed) for seed in range(4)] + [self.planner]
         threads = [threading.Thread(target=self.guarded, args=(one,)) for one in work]
@@ -90,9 +90,9 @@ class Storm:
         self.stop.set()
         for thread in threads:
             thread.join()
-        with self.bank.engine.connect() as connection:
-            samples = invariant_family(connection, self.bank.today).samples
-        return {sample.labels["invariant"]: sample.value for sample in samples}
+        with snapshot(self.bank.engine) as connection:
+            broken = broken_rows(connection, self.bank.today, utc_now())
+        return {invariant: len(rows) for invariant, rows in broken.items()}
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Keep the fault that ends a thread."""
