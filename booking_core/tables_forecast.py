@@ -1,4 +1,4 @@
-"""The schema of forecasts, scores, pressure and servers, on the metadata of `tables`.
+"""The schema of forecasts, scores, announced events, pressure and servers, on the metadata of `tables`.
 
 forecast_* and score_* are written only by forecasting/store.py, the others only by the core.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     Boolean,
+    CheckConstraint,
     Column,
     Date,
     Float,
@@ -78,6 +79,11 @@ forecast_series = Table(
     Column("wql_weeks8", Float),
     Column("coverage80", Float),
     Column("observations", Integer, nullable=False),
+    Column(
+        "details",
+        JSON(none_as_null=True),
+        comment="weights, scores of each candidate, group, calibration, explanation",
+    ),
 )
 
 forecast_pressure = Table(
@@ -99,6 +105,40 @@ forecast_proposals = Table(
     Column("run_id", String(64), nullable=False),
     Column("created_utc", UtcDateTime, nullable=False),
     Column("body", JSON, nullable=False, comment="proposals before guardrails, with their inputs"),
+)
+
+forecast_artifacts = Table(
+    "forecast_artifacts",
+    metadata,
+    Column("artifact_id", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("period", Date, nullable=False, index=True, comment="business day it was made on"),
+    Column("created_utc", UtcDateTime, nullable=False, comment="wall time"),
+    Column("span_from", Date, comment="first day of what it learned from"),
+    Column("span_to", Date),
+    Column("parameters", JSON, nullable=False),
+    Column("libraries", JSON, nullable=False),
+    Column("scores", JSON(none_as_null=True)),
+    Column("format", Integer, nullable=False, comment="version of the payload"),
+    Column("sha256", String(64), nullable=False, comment="of data"),
+    Column("data", LargeBinary, nullable=False),
+    comment="What was learned once and is used until the next selection; checked when it is read",
+)
+
+forecast_drift = Table(
+    "forecast_drift",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("day", Date, primary_key=True, comment="last day judged"),
+    Column("scope", String(96), primary_key=True, comment="bank | group:NAME"),
+    Column("days", Integer, nullable=False, comment="series' days judged"),
+    Column("coverage80", Float, nullable=False),
+    Column("coverage80_promised", Float, comment="of the backtest; null = it promised nothing"),
+    Column("wape", Float, comment="null = nothing came on these days"),
+    Column("wape_promised", Float),
+    Column("verdict", String(32), comment="veto name; null = fit"),
+    Column("condition", Text, comment="the veto in words and numbers"),
+    comment="Live forecasts against what their backtest promised",
 )
 
 score_forecasts = Table(
@@ -126,6 +166,32 @@ score_plans = Table(
     Column("refused_old_units", Float, comment="had the old quotas stayed"),
     Column("idle_old_units", Float),
     Column("regret_units", Float, comment="refused above perfect foresight at the same total"),
+)
+
+# --- announced events (written by booking_core.events) -------------------------------------------
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", String(64), primary_key=True, comment="chosen by who announces it: idempotent"),
+    Column("kind", String(16), nullable=False, comment="metrics.contract.EventKind"),
+    Column("name", Text, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False, comment="inclusive"),
+    Column("scope", String(72), nullable=False, comment="bank:bank | region:ID | branch:ID"),
+    Column("confirmed", Boolean, nullable=False, comment="false: only expected"),
+    Column(
+        "expected_effect_ratio",
+        Float,
+        comment="a person's estimate of demand / usual; used where history knows no such event",
+    ),
+    Column("note", Text),
+    Column("created_by", String(64), nullable=False),
+    Column("created_utc", UtcDateTime, nullable=False, comment="wall time"),
+    Column("ended_utc", UtcDateTime, comment="wall time; null = stands. Kept: past forecasts used it"),
+    CheckConstraint("last_day >= first_day", name="days_in_order"),
+    CheckConstraint("expected_effect_ratio > 0", name="effect_positive"),
+    comment="What is announced that may move demand, and when that became known",
 )
 
 # --- pressure and servers -----------------------------------------------------------------------

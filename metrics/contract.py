@@ -171,6 +171,17 @@ QUOTA_FULL: Final[dict[PeriodKind, Reason]] = {
 }
 
 
+class EventKind(StrEnum):
+    """What is announced that may move demand."""
+
+    RATE_CUT = "rate_cut"
+    CAMPAIGN = "campaign"
+    PAY_DAY = "pay_day"
+    SCHOOL_HOLIDAY = "school_holiday"
+    CLOSURE = "closure"
+    OTHER = "other"
+
+
 class TokenScope(StrEnum):
     """What a bearer token may do; each is its own right, none includes another."""
 

@@ -10,8 +10,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, insert, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
-from booking_core import tables, tables_forecast  # noqa: F401 – its tables are on the same metadata
+from booking_core import tables, tables_forecast
 from booking_core.database import make_engine
 from booking_core.migrating import config, pending, stamp, upgrade
 from booking_core.store.rows import put_rows
@@ -49,6 +50,14 @@ INSERT INTO waitlist
     ('W3', 'L2', 'b1', '2026-11-30', 'app', 0, 'booked', '2026-11-01 02:00:00')
 """
 """A bank as the first schema kept it; two entries of one loan wait."""
+
+SECOND_SCHEMA_ROWS = """
+INSERT INTO forecast_runs (run_id, kind, period, status, trained_utc, parameters) VALUES
+    ('r1', 'demand', '2026-11-30', 'ready', '2026-11-30 02:00:00', '{}');
+INSERT INTO forecast_series (run_id, branch_id, champion, why, observations) VALUES
+    ('r1', 'b1', 'prophet', 'lower loss', 100)
+"""
+"""A forecast as the second schema kept it."""
 
 
 def difference(engine: Engine) -> list[object]:
@@ -91,6 +100,59 @@ def test_a_bank_of_the_first_schema_keeps_what_it_has(empty: Engine) -> None:
         assert connection.scalar(select(tables.bookings.c.reserved_cny)) is None
         limit = connection.execute(select(tables.quotas)).one()
         assert (limit.quota_id, limit.limit_units) == ("bank:bank:*:month", 50)
+
+
+def test_a_forecast_of_the_second_schema_has_no_details(empty: Engine) -> None:
+    """It is kept as it was; what became of it may be judged, and events announced, from then on."""
+    with empty.begin() as connection:
+        command.upgrade(config(connection), "0002")
+    with empty.begin() as connection:
+        for statement in SECOND_SCHEMA_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+    upgrade(empty)
+    with empty.begin() as connection:
+        series = connection.execute(select(tables_forecast.forecast_series)).one()
+        assert (series.why, series.details) == ("lower loss", None)
+        connection.execute(
+            insert(tables_forecast.forecast_drift).values(
+                run_id="r1", day=date(2026, 12, 1), scope="bank", days=1, coverage80=0.8
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ({}, True),
+        ({"last_day": date(2026, 11, 29)}, False),
+        ({"expected_effect_ratio": 0.0}, False),
+        ({"expected_effect_ratio": None}, True),
+    ],
+)
+def test_the_schema_refuses_events_that_cannot_be(
+    empty: Engine, change: dict[str, object], fits: bool
+) -> None:
+    """An event ends no earlier than it begins, and no effect is zero, whoever writes the row."""
+    upgrade(empty)
+    row = {
+        "event_id": "e1",
+        "kind": "campaign",
+        "name": "Campaign",
+        "first_day": date(2026, 11, 30),
+        "last_day": date(2026, 11, 30),
+        "scope": "branch:" + "b" * 64,
+        "confirmed": True,
+        "expected_effect_ratio": 1.5,
+        "created_by": "test",
+        "created_utc": datetime.now(UTC),
+        **change,
+    }
+    with empty.begin() as connection:
+        if fits:
+            connection.execute(insert(tables_forecast.events).values(**row))
+        else:
+            with pytest.raises(IntegrityError):
+                connection.execute(insert(tables_forecast.events).values(**row))
 
 
 def test_a_funds_cap_fits_its_columns(empty: Engine) -> None:
