@@ -20,6 +20,7 @@ from gunicorn.pidfile import Pidfile
 from prometheus_client import mmap_dict, multiprocess, values
 
 from booking_core.api.app import create_app
+from booking_core.parts import PARTS
 from booking_core.service.admission import Limits
 from booking_core.service.batching import BATCH_JOBS
 from metrics.logs import configure_logs
@@ -156,7 +157,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Any:
         given = self._arguments
         limits = Limits(given.deadline, given.rate_burst, given.rate_per_second)
-        return create_app(threads=given.threads, batch_jobs=given.batch, limits=limits)
+        return create_app(threads=given.threads, batch_jobs=given.batch, limits=limits, without=given.without)
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -195,6 +196,9 @@ def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         default=Limits.per_second,
         metavar="N",
         help=f"further tries of one customer ({Limits.per_second:g})",
+    )
+    parser.add_argument(
+        "--without", action="append", default=[], choices=[*PARTS], help="a part that is not served"
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.set_defaults(run=serve)

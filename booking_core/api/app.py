@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -24,6 +24,7 @@ from booking_core.api.take import Intake
 from booking_core.clock import Clock, utc_now
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
+from booking_core.parts import routers
 from booking_core.pressure import PressureCounter
 from booking_core.service.admission import Admission, Limits
 from booking_core.service.availability import availability_of
@@ -52,8 +53,12 @@ def create_app(
     batch_jobs: int = BATCH_JOBS,
     limits: Limits = Limits(),  # noqa: B008 – frozen
     housekeeping: bool = True,
+    without: Collection[str] = (),
 ) -> FastAPI:
-    """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork."""
+    """The ASGI application; without an engine it makes its own from SLOTCAST_DATABASE_URL, after the fork.
+
+    without: the outer parts (booking_core.parts) that are not served.
+    """
     in_flight = threads * SHED_PER_THREAD if shed_above is None else shed_above
 
     @asynccontextmanager
@@ -99,6 +104,8 @@ def create_app(
     )
     for part in (bookings, waitlist, calendar, quotas, plans, control, operations):
         app.include_router(part.router)
+    for outer in routers(without):
+        app.include_router(outer)
     app.add_middleware(Surroundings, shed_above=in_flight)
     for fault in (ProblemError, RequestValidationError, HTTPException):
         app.add_exception_handler(fault, told)

@@ -1,0 +1,1 @@
+"""Announced events (/v1/events): an outer part; the inner ring does without it."""

@@ -1,0 +1,93 @@
+"""The events endpoints."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
+from sqlalchemy import Row
+
+from booking_core.api.access import Planners, Readers, TheCore
+from booking_core.api.forms import NO_NUL
+from booking_core.api.responses import granted, invalid
+from booking_core.domain import FieldError
+from booking_core.events import service
+from booking_core.events.drafts import EventDraft
+from booking_core.events.store import Wanted, event_page
+from booking_core.service.commands import carry_out
+from booking_core.service.plan_drafts import storable
+from metrics.contract import EventKind
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+@router.post("", status_code=201)
+def post_event(core: TheCore, asking: Planners, draft: EventDraft) -> JSONResponse:
+    """Announce an event; the same id with the same body answers the event that is there."""
+    made = granted(carry_out(core, asking, lambda c, given: service.announce(c, draft, given)))
+    return JSONResponse(_event(made.row), 201 if made.created else 200)
+
+
+@router.get("")
+def list_events(
+    core: TheCore,
+    asking: Readers,
+    first: Annotated[date | None, Query(alias="from")] = None,
+    last: Annotated[date | None, Query(alias="to")] = None,
+    kind: EventKind | None = None,
+    ended: Annotated[bool, Query(description="also those that were ended")] = False,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> JSONResponse:
+    """Events with a day within from..to, by first day; with a region claim, those that hold there."""
+    if first and last and last < first:
+        text = f"expected from ≤ to, got {first} to {last}"
+        raise invalid(FieldError("query:to", text, "起止日期须先后有序"))
+    wanted = Wanted(first, last, kind, asking.caller.region_id, ended)
+    after = None if cursor is None else _position(cursor)
+    with core.engine.connect() as connection:
+        rows = event_page(connection, wanted, after, limit + 1)
+    following = _cursor(rows[limit - 1]) if len(rows) > limit else None
+    return JSONResponse({"events": [_event(row) for row in rows[:limit]], "next_cursor": following})
+
+
+@router.delete("/{event_id}")
+def delete_event(
+    core: TheCore, asking: Planners, event_id: Annotated[str, Path(max_length=64, pattern=NO_NUL)]
+) -> JSONResponse:
+    """End an event: later forecasts do not see it. It is kept, since earlier ones did."""
+    ended = granted(carry_out(core, asking, lambda c, given: service.end(c, event_id, given)))
+    return JSONResponse(_event(ended.row))
+
+
+def _event(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "event_id": row.event_id,
+        "kind": row.kind,
+        "name": row.name,
+        "first_day": row.first_day.isoformat(),
+        "last_day": row.last_day.isoformat(),
+        "scope": row.scope,
+        "confirmed": row.confirmed,
+        "expected_effect_ratio": row.expected_effect_ratio,
+        "note": row.note,
+        "created": row.created_utc.isoformat(),
+        "created_by": row.created_by,
+        "ended": row.ended_utc and row.ended_utc.isoformat(),
+    }
+
+
+def _cursor(row: Row[Any]) -> str:
+    return urlsafe_b64encode(f"{row.first_day.isoformat()}|{row.event_id}".encode()).decode()
+
+
+def _position(cursor: str) -> tuple[date, str]:
+    try:
+        first, _, event_id = urlsafe_b64decode(cursor.encode()).decode().partition("|")
+        return date.fromisoformat(first), storable(event_id)
+    except ValueError as fault:
+        text = "not a cursor of this list; leave it out to begin"
+        raise invalid(FieldError("query:cursor", text, "无效的 cursor")) from fault
