@@ -5,6 +5,7 @@ Also home of the one read that no read model has: the proposals that wait for th
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from booking_core import tables_forecast as tf
 from booking_core.database import database_url, make_engine, write_transaction
-from forecasting.decisions.score import ForecastScore, PlanScore
+from booking_core.read.artifacts import NEWEST_FORMAT
+from forecasting.decisions.score import DriftScore, ForecastScore, PlanScore
 from forecasting.decisions.servers import QuarterPressure
 from forecasting.frames import MEAN, QUANTILES, TIME, SamplePaths, quantile_column
 
@@ -77,15 +79,17 @@ def save_series(
     choice: Mapping[str, Any],
     quantiles: pd.DataFrame | None,
     paths: SamplePaths | None,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     """Keep one branch's forecast: the choice, its daily quantiles and its sample paths (None: no forecast).
 
     choice: champion, why, wql_champion, wql_weeks8, coverage80, observations. quantiles: `ds`, `mean`,
-    `q0.1` to `q0.9`.
+    `q0.1` to `q0.9`. details, JSON-able: weights, scores of each candidate, group, calibration, explanation.
     """
     key = {"run_id": run_id, "branch_id": branch_id}
+    kept = {"details": None if details is None else dict(details)}
     with write_transaction(engine) as connection:
-        _insert_missing(connection, tf.forecast_series, [key | dict(choice)])
+        _insert_missing(connection, tf.forecast_series, [key | dict(choice) | kept])
         if quantiles is not None:
             days = [
                 key
@@ -156,6 +160,48 @@ def save_scores(engine: Engine, forecasts: Sequence[ForecastScore], plans: Seque
     with write_transaction(engine) as connection:
         _insert_missing(connection, tf.score_forecasts, [asdict(score) for score in forecasts])
         _insert_missing(connection, tf.score_plans, [asdict(score) for score in plans])
+
+
+def save_artifact(
+    engine: Engine,
+    *,
+    artifact_id: str,
+    kind: str,
+    period: date,
+    created_utc: datetime,
+    span: tuple[date, date] | None,
+    parameters: Mapping[str, Any],
+    libraries: Mapping[str, str],
+    scores: Mapping[str, Any] | None,
+    data: bytes,
+    payload_format: int = NEWEST_FORMAT,
+) -> None:
+    """Keep what a selection learned, stamped and with its sha256; one that stands already stays as it is.
+
+    Read back by booking_core.read.artifacts. created_utc: aware wall time.
+    """
+    row = {
+        "artifact_id": artifact_id,
+        "kind": kind,
+        "period": period,
+        "created_utc": created_utc,
+        "span_from": span[0] if span else None,
+        "span_to": span[1] if span else None,
+        "parameters": dict(parameters),
+        "libraries": dict(libraries),
+        "scores": None if scores is None else dict(scores),
+        "format": payload_format,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "data": data,
+    }
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, tf.forecast_artifacts, [row])
+
+
+def save_drift(engine: Engine, scores: Sequence[DriftScore]) -> None:
+    """Keep how live forecasts kept their promise; what was judged before stays as it was judged."""
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, tf.forecast_drift, [asdict(score) for score in scores])
 
 
 def _insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -99,6 +99,22 @@ def series_choices(engine: Engine, run_id: str, region: str | None = None) -> pd
     return frame(engine, statement, dtypes)
 
 
+def series_details(engine: Engine, run_id: str, region: str | None = None) -> dict[str, dict[str, Any]]:
+    """How each branch's forecast came about, by branch id; branches of which nothing was kept are left out.
+
+    As stored with the forecast: weights, scores of each candidate, group, calibration, explanation.
+    """
+    s = tf.forecast_series.c
+    statement = (
+        select(s.branch_id, s.details)
+        .join(t.branches, t.branches.c.branch_id == s.branch_id)
+        .where(s.run_id == run_id, s.details.is_not(None), *in_region(t.branches.c.region_id, region))
+        .order_by(s.branch_id)
+    )
+    with engine.connect() as connection:
+        return {row.branch_id: row.details for row in connection.execute(statement)}
+
+
 def sample_paths(
     engine: Engine, run_id: str, region: str | None = None
 ) -> dict[str, tuple[date, npt.NDArray[np.float32]]]:

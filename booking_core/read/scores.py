@@ -34,6 +34,18 @@ _PLANS: Final = {
     "idle_old_units": "float64",
     "regret_units": "float64",
 }
+_DRIFT: Final = {
+    "run_id": "str",
+    "day": DAY,
+    "scope": "str",
+    "days": "int64",
+    "coverage80": "float64",
+    "coverage80_promised": "float64",
+    "wape": "float64",
+    "wape_promised": "float64",
+    "verdict": "str",
+    "condition": "str",
+}
 
 
 def forecast_scores(engine: Engine, *, since: date, region: str | None = None) -> pd.DataFrame:
@@ -66,3 +78,19 @@ def plan_scores(engine: Engine, *, since: date, region: str | None = None) -> pd
         .order_by(s.day, s.plan_id)
     )
     return frame(engine, statement, _PLANS)
+
+
+def forecast_drift(engine: Engine, *, since: date, scope: str | None = None) -> pd.DataFrame:
+    """How live forecasts kept what their backtest promised, judged from `since` on; by day, scope, run.
+
+    [run_id, day (last day judged), scope (bank | group:NAME), days (series' days judged), coverage80, wape
+    (NaN = nothing came), *_promised (NaN = no promise), verdict, condition (missing = fit)]. scope: only
+    this one.
+    """
+    d = tf.forecast_drift.c
+    statement = (
+        select(*(d[name] for name in _DRIFT))
+        .where(d.day >= since, *([] if scope is None else [d.scope == scope]))
+        .order_by(d.day, d.scope, d.run_id)
+    )
+    return frame(engine, statement, _DRIFT)

@@ -43,6 +43,28 @@ class PlanScore:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftScore:
+    """The live forecasts of one run, of the days up to `day`, against what their backtest promised."""
+
+    run_id: str
+    day: date
+    scope: str
+    """bank | group:NAME"""
+    days: int
+    """Series' days judged."""
+    coverage80: float
+    coverage80_promised: float | None
+    """None where the backtest promised nothing."""
+    wape: float | None
+    """None where nothing came on these days."""
+    wape_promised: float | None
+    verdict: str | None = None
+    """Veto name; None = fit."""
+    condition: str | None = None
+    """The veto in words and numbers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a set of forecast scores says; None where there are none."""
 

@@ -13,7 +13,7 @@ from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.database import make_engine, write_transaction
 from booking_core.read import bank as read_bank
-from booking_core.read import demand, failures, forecasts, plans, pressure, quotas, scores, servers
+from booking_core.read import demand, events, failures, forecasts, plans, pressure, quotas, scores, servers
 from tests.support.bank import Bank
 from tests.support.recorded import DAY, NOON, attempt, filled, put, run_row, two_regions, wish
 from tests.support.wishes import book, core_on
@@ -46,6 +46,8 @@ def every_frame(engine: Engine, region: str | None = None) -> dict[str, pd.DataF
         "server_targets": servers.server_targets(engine, **span),
         "forecast_scores": scores.forecast_scores(engine, since=DAY, region=region),
         "plan_scores": scores.plan_scores(engine, since=DAY, region=region),
+        "forecast_drift": scores.forecast_drift(engine, since=DAY),
+        "events": events.events(engine, **days),
         "branches": read_bank.branches(engine, region),
         "regions": read_bank.regions(engine, region),
     }

@@ -84,6 +84,25 @@ def run_row(run_id: str, period: date, **changes: Any) -> dict[str, Any]:
     return row | changes
 
 
+def event_row(event_id: str = "e1", **changes: Any) -> dict[str, Any]:
+    """A row of events: a confirmed campaign of the whole bank on DAY, announced at NOON."""
+    row = {
+        "event_id": event_id,
+        "kind": "campaign",
+        "name": "Campaign",
+        "first_day": DAY,
+        "last_day": DAY,
+        "scope": "bank:bank",
+        "confirmed": True,
+        "expected_effect_ratio": 1.5,
+        "note": None,
+        "created_by": "test",
+        "created_utc": NOON,
+        "ended_utc": None,
+    }
+    return row | changes
+
+
 def filled(bank: Bank) -> Bank:
     """The bank with one row or more for every frame."""
     two_regions(bank)
@@ -223,6 +242,23 @@ def filled(bank: Bank) -> Bank:
         bank,
         tf.forecast_pressure,
         {"run_id": "pr1", "starts_utc": NOON, "mean_rps": 5.0, "q50_rps": 5.0, "q90_rps": 8.0},
+    )
+    put(bank, tf.events, event_row("e1", scope="branch:b1"), event_row("e2", scope="region:south"))
+    put(
+        bank,
+        tf.forecast_drift,
+        {
+            "run_id": "r1",
+            "day": DAY,
+            "scope": "bank",
+            "days": 2,
+            "coverage80": 0.5,
+            "coverage80_promised": 0.8,
+            "wape": 0.3,
+            "wape_promised": 0.2,
+            "verdict": None,
+            "condition": None,
+        },
     )
     put(
         bank,
