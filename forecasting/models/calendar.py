@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Final
 
@@ -40,6 +41,9 @@ IN_LIEU: Final = "day off in lieu"
 # Days after the first day of Spring Festival: the run-up and the slow return differ from ordinary weeks.
 SPRING_WINDOWS: Final = ((-15, -8), (-7, -3), (-2, -1), (0, 6), (7, 9), (10, 15))
 SPRING_FESTIVAL: Final = "Chinese New Year (Spring Festival)"
+
+WEEKS_OF_MONTH: Final = 5
+PAY_DAY: Final = "pay_day"
 
 _MARGIN_DAYS: Final = 31  # a break or a month that crosses the asked range is still seen whole
 
@@ -218,3 +222,62 @@ def regressors(days: pd.DatetimeIndex, country: str) -> pd.DataFrame:
     flags |= {f"named_{name}": names == name for name in sorted(set(names) - {"", IN_LIEU})}
     columns |= {name: flag.astype(np.float64) for name, flag in flags.items()}
     return pd.DataFrame(columns, index=days)
+
+
+def extra_regressors(
+    days: pd.DatetimeIndex,
+    country: str,
+    *,
+    pay_days: Sequence[int] = (),
+    school_terms: Sequence[tuple[date, date]] = (),
+) -> pd.DataFrame:
+    """Regressors of a bank's own calendar, each a float column of 0 and 1, index `days` (must ascend).
+
+    week_of_month_1 to _5: days 1 to 7, 8 to 14 … of the month. With `pay_days` (days of the month; in a
+    shorter month its last day): pay_day, which is the last workday on or before the day named, and
+    pay_day_before and pay_day_after, the workdays next to it. With `school_terms` (first, last, both
+    included): school_term. Raises ValueError for a pay day outside 1..31 and a term that ends before it
+    begins.
+    """
+    week = (np.asarray(days.day) - 1) // 7 + 1
+    flags = {f"week_of_month_{number}": week == number for number in range(1, WEEKS_OF_MONTH + 1)}
+    if pay_days:
+        flags |= _around_pay_days(days, country, pay_days)
+    if school_terms:
+        flags["school_term"] = _within(days, school_terms)
+    return pd.DataFrame({name: flag.astype(np.float64) for name, flag in flags.items()}, index=days)
+
+
+def _around_pay_days(days: pd.DatetimeIndex, country: str, pay_days: Sequence[int]) -> dict[str, Bools]:
+    """Whether each day is a pay day, the workday before one, the workday after one."""
+    if wrong := [day for day in pay_days if not 1 <= day <= 31]:  # noqa: PLR2004 – days of a month
+        raise ValueError(f"pay day {wrong[0]}: expected a day of the month, 1 to 31")
+    names = (PAY_DAY, f"{PAY_DAY}_before", f"{PAY_DAY}_after")
+    if len(days) == 0:
+        return {name: np.zeros(0, dtype=np.bool_) for name in names}
+    margin = pd.Timedelta(days=_MARGIN_DAYS)
+    around = pd.date_range(days[0].normalize() - margin, days[-1].normalize() + margin, freq="D", unit="us")
+    number = np.asarray(around.day)
+    due = np.isin(number, pay_days) | (np.asarray(around.is_month_end) & (number < max(pay_days)))
+    workdays = np.flatnonzero(day_types(around, country)["works"].to_numpy())
+    paid = np.searchsorted(workdays, np.flatnonzero(due), side="right") - 1  # place among the workdays
+    place = np.asarray((days.normalize() - around[0]).days)
+    flags = {}
+    for name, shift in zip(names, (0, -1, 1), strict=True):
+        moved = paid + shift
+        on = np.zeros(len(around), dtype=np.bool_)
+        on[workdays[moved[(moved >= 0) & (moved < len(workdays))]]] = True
+        flags[name] = on[place]
+    return flags
+
+
+def _within(days: pd.DatetimeIndex, spans: Sequence[tuple[date, date]]) -> Bools:
+    """Whether each day lies in one of the spans, ends included."""
+    inside = np.zeros(len(days), dtype=np.bool_)
+    for first, last in spans:
+        if last < first:
+            raise ValueError(f"the school term from {first} ends before it begins, on {last}")
+        inside |= np.asarray(
+            (days >= pd.Timestamp(first)) & (days < pd.Timestamp(last) + pd.Timedelta(days=1))
+        )
+    return inside
