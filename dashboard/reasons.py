@@ -151,6 +151,7 @@ VERDICTS: Final[dict[str, Words]] = {
     "coverage_off": Words("band misses too often", "区间覆盖不足"),
     "training_failed": Words("training failed", "训练失败"),
     "mostly_unfit": Words("most series unfit", "多数序列不可用"),
+    "drift": Words("live errors beyond the promise", "实际误差超出回测承诺"),
     "no_forecast": Words("no forecast", "没有预测"),
     "total_up": Words("total rises beyond the guard band", "总量上调超出护栏"),
     "total_down": Words("total falls beyond the guard band", "总量下调超出护栏"),

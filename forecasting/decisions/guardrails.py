@@ -39,6 +39,7 @@ class Veto(StrEnum):
     COVERAGE_OFF = "coverage_off"
     FAILED = "training_failed"
     MOSTLY_UNFIT = "mostly_unfit"
+    DRIFT = "drift"
     NO_FORECAST = "no_forecast"
 
 

@@ -56,6 +56,20 @@ class Policy:
     """… unless its loss is below weeks8's times this: then weeks8 would be no safer."""
     max_unfit_ratio: float = 0.5
     """The whole run is vetoed when more than this share of its series is unfit."""
+    drift_days: int = 7
+    """Live forecasts of so many last days are held against what their backtest promised …"""
+    drift_least_days: int = 2
+    """… from so many on; vetoed as drift where one of three departures is both large and no chance:"""
+    drift_coverage_gap: float = 0.15
+    """the 80 % band holds this much less than promised,"""
+    drift_wape_ratio: float = 1.5
+    """the WAPE is this many times the promised one,"""
+    drift_level_ratio: float = 0.25
+    """what came and what was forecast differ by this share of the larger;"""
+    drift_chance: float = 0.001
+    """no chance: a healthy forecast shows as much with less than this probability,"""
+    drift_day_correlation: float = 0.3
+    """where errors of two branches on one day correlate like this."""
     score_days: int = 28
     """Forecasts and plans are scored up to so many days ahead."""
     day_closes_hour: int = 18
@@ -87,9 +101,11 @@ class Policy:
     def _rules(self) -> list[tuple[str, object, bool, str]]:
         """(field, value, holds, what is expected) of every rule."""
         shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
-                  "clearly_better_ratio", "max_unfit_ratio", "target_utilisation")  # fmt: skip
+                  "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
+                  "drift_level_ratio", "drift_chance", "drift_day_correlation")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
-                    "requests_per_wish", "cost_seconds", "worse_ratio")  # fmt: skip
+                    "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
+                    "drift_least_days")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
             "cost_least_requests",
@@ -108,6 +124,8 @@ class Policy:
         rules.append(("max_step_up_ratio", up, up >= 1, "expected 1 or more"))
         rules.append(("auto_band_low_ratio", low, 0 <= low <= 1, "expected between 0 and 1"))
         rules.append(("auto_band_high_ratio", high, high >= 1, "expected 1 or more"))
+        error = self.drift_wape_ratio
+        rules.append(("drift_wape_ratio", error, error >= 1, "expected 1 or more"))
         workers = self.max_workers
         rules.append(("max_workers", workers, workers >= self.min_workers, "expected min_workers or more"))
         hour = self.day_closes_hour
