@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 DEFAULT_URL: Final = "sqlite:///var/slotcast.db"
+
+IDLE_SECONDS: Final = 1.0
+"""After so long unused a connection is looked at before it is used again."""
 
 BY_KEY: Final = "-c enable_seqscan=off -c jit=off"
 """Every statement of a booking goes by an index. Prepared while a table was small, a plan that reads it whole
@@ -50,14 +56,16 @@ def make_engine(
         limit = f"-c statement_timeout={statement_seconds * 1000:.0f}" if statement_seconds else ""
         options = f"{limit} {BY_KEY}" if limit else ""
         bound = {"options": options} if options and "options" not in parsed.query else {}
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=0,
-            pool_pre_ping=True,
+            pool_use_lifo=True,
             pool_timeout=5,
             connect_args={"connect_timeout": 5, **bound},
         )
+        _ping_the_idle(engine)
+        return engine
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(
             f"SLOTCAST_DATABASE_URL names {parsed.get_backend_name()!r}; "
@@ -84,6 +92,25 @@ def make_engine(
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _ping_the_idle(engine: Engine) -> None:
+    """Look whether a connection still stands before it is used, unless it was used just now.
+
+    A ping takes as long as a statement; a batch has few of them.
+    """
+
+    def used(_dbapi_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["used"] = time.monotonic()
+
+    event.listen(engine, "connect", used)
+    event.listen(engine, "checkin", used)
+
+    @event.listens_for(engine, "checkout")
+    def _ping(dbapi_connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        idle = time.monotonic() - record.info["used"]
+        if idle > IDLE_SECONDS and not engine.dialect._do_ping_w_event(dbapi_connection):  # noqa: SLF001
+            raise InvalidatePoolError  # which opens another
 
 
 @contextmanager

@@ -84,6 +84,11 @@ class SlotState:
     closed: bool
 
     @property
+    def place(self) -> tuple[str, str, date]:
+        """Branch, region and service day: with the channel they name the levels it counts in."""
+        return self.branch_id, self.region_id, self.service_day
+
+    @property
     def free_units(self) -> int:
         """Units neither held, booked nor offered."""
         return max(0, self.capacity_units - self.used_units - self.offered_units)

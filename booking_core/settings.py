@@ -82,7 +82,11 @@ _STORED: Final = select(settings_table.c.key, settings_table.c.value)
 
 def load_settings(connection: Connection) -> BankSettings:
     """The bank's settings as stored, defaults where a key is absent; unknown keys are ignored."""
-    stored: dict[str, Any] = {row.key: row.value for row in connection.execute(_STORED)}
+    return settings_of({row.key: row.value for row in connection.execute(_STORED)})
+
+
+def settings_of(stored: Mapping[str, Any]) -> BankSettings:
+    """The settings that these values make, defaults where a key is absent; unknown keys are ignored."""
     return BankSettings(**{k: v for k, v in stored.items() if k in _NAMES})
 
 

@@ -19,11 +19,11 @@ from booking_core.domain import Booking, LoanState, QuotaState, Refused, SlotSta
 from booking_core.problems import violation_rows
 from booking_core.queueing import Entry, followed
 from booking_core.service.core import Asking, Moment, moment_of
-from booking_core.store import attempts, bookings, quotas, slots, waitlist
+from booking_core.store import attempts, bookings, quotas, settings, slots, waitlist
 from booking_core.store.attempts import Episode
 from booking_core.store.bookings import KnownKey
 from booking_core.store.quotas import COUNTED_STATUSES, Levels
-from booking_core.store.rows import together
+from booking_core.store.rows import commit, together
 from booking_core.store.waitlist import Waiting
 from metrics.contract import OfferOutcome, Outcome, Reason
 from metrics.instruments import UNKNOWN_CHANNEL
@@ -89,32 +89,46 @@ class Batch:
 
     @classmethod
     def load(cls, connection: Connection, wall: Clock, needs: Iterable[Needs]) -> Batch:
-        """The batch with all that the jobs need, locked in the order of docs/locking.md."""
+        """The batch with all that the jobs need, locked in the order of docs/locking.md.
+
+        What names the rows is looked up before, if it is not known; then everything is asked at once.
+        """
         needs = list(needs)
         refs = {ref for n in needs for ref in n.bookings}
-        seen = bookings.read_bookings(connection, refs)
-        places = {place for n in needs for place in n.slots} | {(b.slot_id, b.channel) for b in seen.values()}
-        found = slots.lock_slots(connection, {slot_id for slot_id, _ in places})
-        locked = bookings.read_bookings(connection, refs, lock=True)
-        # a booking that moved to another slot while we waited is judged anew by `run`
-        if moved := [b for b in locked.values() if (b.slot_id, b.channel) not in places]:
-            raise Moved(moved[0].booking_ref)
-        loans = {ref for n in needs for ref in n.loans} | {b.loan_ref for b in locked.values()}
-        entries = waitlist.lock_entries(connection, {ref for n in needs for ref in n.entries}, loans)
-        loans |= {e.loan_ref for e in entries.values()}
-        known = bookings.known_keys(connection, {key for n in needs for key in n.keys})
-        levels = quotas.lock_levels(connection, [(found[s], c) for s, c in places if s in found])
-        return cls(
-            now=moment_of(connection, wall()),
-            slots=found,
-            loans=slots.read_loans(connection, loans),
-            bookings=locked,
-            entries=entries,
-            keys=known,
-            waiting=waitlist.waiting(connection, {slot.branch_id for slot in found.values()}),
-            levels=levels,
-            episodes=attempts.lock_open_episodes(connection, loans),
+        named = {ref for n in needs for ref in n.entries}
+        booked = bookings.read_bookings(connection, refs)().values()
+        places = {place for n in needs for place in n.slots} | {(b.slot_id, b.channel) for b in booked}
+        loans = {ref for n in needs for ref in n.loans} | {b.loan_ref for b in booked}
+        loans |= waitlist.loans_of(connection, named)
+        seen = slots.seen_slots(connection, {slot_id for slot_id, _ in places})
+        with together(connection):
+            found = slots.lock_slots(connection, {slot_id for slot_id, _ in places})
+            locked = bookings.read_bookings(connection, refs, lock=True)
+            entries = waitlist.lock_entries(connection, named, loans)
+            known = bookings.known_keys(connection, {key for n in needs for key in n.keys})
+            levels = quotas.lock_levels(connection, [(seen[s], c) for s, c in places if s in seen])
+            bank = settings.read_settings(connection)
+            read = slots.read_loans(connection, loans)
+            waiting = waitlist.waiting(connection, {slot.branch_id for slot in seen.values()})
+            episodes = attempts.lock_open_episodes(connection, loans)
+        batch = cls(
+            now=moment_of(bank(), wall()),
+            slots=found(),
+            loans=read(),
+            bookings=locked(),
+            entries=entries(),
+            keys=known(),
+            waiting=waiting(),
+            levels={},
+            episodes=episodes(),
         )
+        # what moved while we waited is judged anew by `run`
+        moved = slots.moved(seen, batch.slots)
+        moved += [b.booking_ref for b in batch.bookings.values() if (b.slot_id, b.channel) not in places]
+        if moved:
+            raise Moved(moved[0])
+        batch.levels = levels()
+        return batch
 
     def waiting_for(self, slot: SlotState, channel: str) -> int:
         """How many entries of the waitlist the slot's free units go to before newcomers of the channel."""
@@ -231,10 +245,11 @@ class Batch:
         self._entry_events.append({**event, "slot_id": slot_id, "actor": actor[:64]})
 
     def write(self, connection: Connection) -> None:
-        """Write what changed; locked rows first, then new ones in the order of their unique keys."""
+        """Write what changed and commit; locked rows first, then new ones in the order of their keys."""
         waitlist.write_entries(connection, list(self._entries.values()), self._entry_events)
         with together(connection):
             self._write_bookings(connection)
+            commit(connection)
 
     def _write_bookings(self, connection: Connection) -> None:
         slots.set_slot_units(connection, [self.slots[slot_id] for slot_id in self._slots])

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from booking_core.database import write_transaction
 from booking_core.service.batch import Batch, Job, Moved
 from booking_core.service.core import RETRIED_STATES, TRIES, Core
 
@@ -74,12 +75,14 @@ def _one_may_cause(fault: Exception) -> bool:
 def _run_once(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
     for _ in range(TRIES):
         try:
-            with core.transaction() as connection:
+            with write_transaction(core.engine) as connection:
                 batch = Batch.load(connection, core.wall, [job.needs for job in jobs])
                 answers = [job.work(batch) for job in jobs]
+                before = time.perf_counter()
                 batch.write(connection)
         except Moved:
             continue
+        core.instruments.commit_seconds.observe(time.perf_counter() - before)
         core.instruments.batch_size.observe(len(jobs))
         for outcome in batch.offers_ended:
             core.instruments.waitlist_offers.labels(outcome.value).inc()

@@ -136,7 +136,7 @@ def dry_run(core: Core, asking: Asking, wish: Wish) -> Accepted | Refusal:
         slot, limits, waiting = seen.slot, tuple[QuotaState, ...](), 0
         if slot:
             limits = quotas.read_levels(connection, [slot], wish.channel)[slot.slot_id]
-            found = waitlist.waiting(connection, [slot.branch_id])
+            found = waitlist.waiting(connection, [slot.branch_id])()
             waiting = waitlist.ahead(found, slot, wish.channel)
         verdict = judge(asking.caller, wish, seen, limits, waiting)
         if isinstance(verdict, Accepted):

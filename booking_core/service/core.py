@@ -107,12 +107,11 @@ class Moment:
 
 def moment(core: Core, connection: Connection) -> Moment:
     """The settings as committed and the time now."""
-    return moment_of(connection, core.wall())
+    return moment_of(load_settings(connection), core.wall())
 
 
-def moment_of(connection: Connection, wall: datetime) -> Moment:
-    """The settings as committed, at the wall time given."""
-    settings = load_settings(connection)
+def moment_of(settings: BankSettings, wall: datetime) -> Moment:
+    """What the settings say at the wall time given."""
     rules = Rules(
         zone=settings.tzinfo(),
         min_notice_minutes=settings.min_notice_minutes,

@@ -112,7 +112,7 @@ def choose(
     connection: Connection, now: Moment, queue: Sequence[Entry], free: Sequence[SlotState], at_most: int
 ) -> list[Choice]:
     """`queueing.choices` by what stands committed: who of the queue could have which of the free slots."""
-    loans = slots.read_loans(connection, [entry.loan_ref for entry in queue])
+    loans = slots.read_loans(connection, [entry.loan_ref for entry in queue])()
     one_a_day = {slot.service_day: slot for slot in free}  # limits are the same for a whole day
     limits: dict[tuple[date, str], Sequence[QuotaState]] = {}
     for channel in {entry.channel for entry in queue}:

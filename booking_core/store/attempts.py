@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import attrgetter
@@ -69,10 +69,12 @@ def add_attempts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None
     add_rows(connection, t.attempts, rows)
 
 
-def lock_open_episodes(connection: Connection, loan_refs: Collection[str]) -> dict[str, Episode]:
-    """The open episode of each loan that has one, locked in the order of the loans."""
+def lock_open_episodes(
+    connection: Connection, loan_refs: Collection[str]
+) -> Callable[[], dict[str, Episode]]:
+    """Asks for the open episode of each loan that has one, locked in the order of the loans."""
     rows = _open_episodes(connection, lock=True, loans=loan_refs)
-    return {row.loan_ref: Episode(**row._mapping) for row in rows}  # noqa: SLF001
+    return lambda: {row["loan_ref"]: Episode(**row) for row in rows()}
 
 
 @by_keys

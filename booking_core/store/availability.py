@@ -128,7 +128,7 @@ def _view(connection: Connection, found: Sequence[SlotState], channel: str, regi
         (slot.branch_id, slot.service_day): slot for slot in found
     }  # limits are the same for a whole day
     levels = quotas.read_levels(connection, list(first.values()), channel) if first else {}
-    ahead = waitlist.waiting(connection, {branch for branch, _ in first})
+    ahead = waitlist.waiting(connection, {branch for branch, _ in first})()
     return View(
         slots=found,
         limits={at: tuple(levels[slot.slot_id]) for at, slot in first.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -41,15 +41,15 @@ def _keys(among: Among) -> Select[Any]:
 
 def read_bookings(
     connection: Connection, booking_refs: Collection[str], *, lock: bool = False
-) -> dict[str, Booking]:
-    """The bookings by reference; locked, in the order of their references, only after their slots."""
+) -> Callable[[], dict[str, Booking]]:
+    """Asks for the bookings by reference; locked, in their order, only after their slots."""
     rows = _bookings(connection, lock=lock, refs=booking_refs)
-    return {row.booking_ref: Booking(**row._mapping) for row in rows}  # noqa: SLF001
+    return lambda: {row["booking_ref"]: Booking(**row) for row in rows()}
 
 
 def read_booking(connection: Connection, booking_ref: str) -> Booking | None:
     """The booking as committed, None for an unknown one."""
-    return read_bookings(connection, [booking_ref]).get(booking_ref)
+    return read_bookings(connection, [booking_ref])().get(booking_ref)
 
 
 def add_bookings(connection: Connection, new: Sequence[Booking]) -> None:
@@ -80,10 +80,12 @@ def due_bookings(connection: Connection, now: datetime, limit: int = 200) -> Seq
     return connection.scalars(statement.order_by(b.held_until_utc).limit(limit)).all()
 
 
-def known_keys(connection: Connection, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], KnownKey]:
-    """What the (token, key) pairs were used for; new ones are absent."""
+def known_keys(
+    connection: Connection, keys: Collection[tuple[str, str]]
+) -> Callable[[], dict[tuple[str, str], KnownKey]]:
+    """Asks what the (token, key) pairs were used for; new ones are absent."""
     rows = _keys(connection, tokens={token for token, _ in keys}, keys=[key for _, key in keys])
-    return {(row.token_id, row.key): KnownKey(*row) for row in rows}
+    return lambda: {(row["token_id"], row["key"]): KnownKey(**row) for row in rows()}
 
 
 def keep_keys(connection: Connection, new: Sequence[KnownKey]) -> None:

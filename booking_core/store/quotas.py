@@ -7,7 +7,7 @@ docs/locking.md says why this never oversells and never deadlocks.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -111,32 +111,40 @@ def lock_slots(connection: Connection) -> None:
 
 def lock_levels(
     connection: Connection, places: Iterable[tuple[SlotState, str]]
-) -> dict[tuple[str, str], Levels]:
-    """The levels of each (locked slot, channel): all counters locked in one order, made where missing."""
+) -> Callable[[], dict[tuple[str, str], Levels]]:
+    """Asks for the levels of each (locked slot, channel): all counters locked in one order.
+
+    Those that are missing are made when the answer is read.
+    """
     of = {(s.slot_id, channel): _slot_periods(s, channel) for s, channel in places}
     periods: dict[str, Period] = {}
     for some in of.values():
         periods |= some
     quota_of = {name: name.rsplit(":", 1)[0] for name in periods}
-    standing = _standing(connection, set(quota_of.values()))
-    counters = _counters(connection, list(periods), lock=True)
-    missing = [name for name in periods if name not in counters and quota_of[name] in standing]
-    if missing:
-        make_counters(connection, [periods[name] for name in missing])
-        counters |= _counters(connection, missing, lock=True)
-    states, limited = {}, set()
-    for name, counter in counters.items():
-        limit = counter.limit_units(standing.get(quota_of[name]))
-        states[name] = QuotaState(*periods[name], limit or 0, counter.used_units)
-        if limit is not None:
-            limited.add(name)
-    return {
-        place: Levels(
-            counted=[states[name] for name in some if name in states],
-            judged=[states[name] for name in some if name in limited],
-        )
-        for place, some in of.items()
-    }
+    asked_limits = _standing(connection, set(quota_of.values()))
+    asked_counters = _counters(connection, periods, lock=True)
+
+    def answer() -> dict[tuple[str, str], Levels]:
+        standing, counters = asked_limits(), asked_counters()
+        missing = [name for name in periods if name not in counters and quota_of[name] in standing]
+        if missing:
+            make_counters(connection, [periods[name] for name in missing])
+            counters |= _counters(connection, missing, lock=True)()
+        states, limited = {}, set()
+        for name, counter in counters.items():
+            limit = counter.limit_units(standing.get(quota_of[name]))
+            states[name] = QuotaState(*periods[name], limit or 0, counter.used_units)
+            if limit is not None:
+                limited.add(name)
+        return {
+            place: Levels(
+                counted=[states[name] for name in some if name in states],
+                judged=[states[name] for name in some if name in limited],
+            )
+            for place, some in of.items()
+        }
+
+    return answer
 
 
 def read_levels(
@@ -171,7 +179,7 @@ def read_counters(
 ) -> dict[Period, UsedPeriod]:
     """The counters that exist of these periods; locked in the order of their ids."""
     of = {period_id(period): period for period in periods}
-    return {of[name]: counter for name, counter in _counters(connection, list(of), lock=lock).items()}
+    return {of[name]: counter for name, counter in _counters(connection, of, lock=lock)().items()}
 
 
 def set_used(connection: Connection, changed: Iterable[QuotaState]) -> None:
@@ -227,7 +235,7 @@ def booked_periods(connection: Connection, key: QuotaKey, first_day: date) -> li
 def standing_limits(connection: Connection, periods: Iterable[Period]) -> dict[QuotaKey, int]:
     """The standing limits over these periods; absent = none."""
     keys = {key.quota_id: key for key, _ in periods}
-    return {keys[quota_id]: limit for quota_id, limit in _standing(connection, keys).items()}
+    return {keys[quota_id]: limit for quota_id, limit in _standing(connection, keys)().items()}
 
 
 def put_standing(connection: Connection, key: QuotaKey, limit: int, now: datetime) -> int | None:
@@ -279,9 +287,15 @@ def counted_rows(
     return connection.execute(statement.order_by(*(p.c[name] for name in _COLUMNS))).all()
 
 
-def _counters(connection: Connection, period_ids: Sequence[str], *, lock: bool) -> dict[str, UsedPeriod]:
-    """The counters that exist, by period id; locked in the order of these."""
-    return {row[0]: UsedPeriod(*row[1:]) for row in _periods(connection, lock=lock, ids=period_ids)}
+def _counters(
+    connection: Connection, period_ids: Collection[str], *, lock: bool
+) -> Callable[[], dict[str, UsedPeriod]]:
+    """Asks for the counters that exist, by period id; locked in the order of these."""
+    rows = _periods(connection, lock=lock, ids=period_ids)
+    return lambda: {
+        row["period_id"]: UsedPeriod(row["used_units"], row["limit_units"], row["extra_units"])
+        for row in rows()
+    }
 
 
 @by_keys
@@ -291,9 +305,10 @@ def _periods(among: Among) -> Select[Any]:
     return select(*told).where(among(p.period_id, "ids")).order_by(p.period_id)
 
 
-def _standing(connection: Connection, quota_ids: Collection[str]) -> dict[str, int]:
-    """The standing limits that exist, by quota id."""
-    return {row[0]: row[1] for row in _quotas(connection, ids=quota_ids)}
+def _standing(connection: Connection, quota_ids: Collection[str]) -> Callable[[], dict[str, int]]:
+    """Asks for the standing limits that exist, by quota id."""
+    rows = _quotas(connection, ids=quota_ids)
+    return lambda: {row["quota_id"]: row["limit_units"] for row in rows()}
 
 
 @by_keys

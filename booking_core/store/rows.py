@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache, partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.rows import dict_row
 from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
-    Row,
     Select,
     String,
     Table,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.types import TypeDecorator, UserDefinedType
 
 from booking_core.store import locking
 
@@ -42,12 +43,14 @@ if TYPE_CHECKING:
 Among = Callable[[sa.Column[Any], str], ColumnElement[bool]]
 
 
+Rows = Callable[[], Sequence[dict[str, Any]]]
+"""The answer to a question that was asked: its rows as columns by name; waits until it is there."""
+
+
 class ByKeys(Protocol):
     """A query by lists of keys; nothing is asked where all lists are empty."""
 
-    def __call__(
-        self, connection: Connection, *, lock: bool = False, **keys: Collection[str]
-    ) -> Iterable[Row[*tuple[Any, ...]]]:
+    def __call__(self, connection: Connection, *, lock: bool = False, **keys: Collection[str]) -> Rows:
         """The rows; locked in the order of the query until the transaction ends."""
 
 
@@ -56,26 +59,62 @@ _DIALECT: Any = postgresql.dialect  # has no types
 
 
 def by_keys(build: Callable[[Among], Select[Any]]) -> ByKeys:
-    """A query by lists of keys, built once: `run(connection, lock=…, ids=[…])` gives its rows.
+    """A query by lists of keys, built once: `run(connection, lock=…, ids=[…])()` gives its rows.
 
     `build` takes the condition "column is one of the keys named …". Building such a statement anew costs
-    more than running it.
+    more than running it. What is asked `together` goes to PostgreSQL at once.
     """
     built: dict[Any, Select[Any]] = {}
+    sent: dict[Any, _Sent] = {}
 
-    def run(
-        connection: Connection, *, lock: bool = False, **keys: Collection[str]
-    ) -> Iterable[Row[*tuple[Any, ...]]]:
-        if not any(keys.values()):
-            return ()
+    def run(connection: Connection, *, lock: bool = False, **keys: Collection[str]) -> Rows:
+        if keys and not any(keys.values()):
+            return tuple
         dialect = connection.dialect.name
         which = (dialect, lock and locking.lock_clause)
         if which not in built:
             statement = build(partial(_among, dialect))
             built[which] = locking.lock_clause(statement) if lock else statement
-        return connection.execute(built[which], {n: _listed(dialect, some) for n, some in keys.items()})
+        values = {n: _listed(dialect, some) for n, some in keys.items()}
+        if dialect != POSTGRESQL:
+            rows = [dict(row) for row in connection.execute(built[which], values).mappings()]
+            return lambda: rows
+        if which not in sent:
+            sent[which] = _Sent.of(connection, built[which])
+        return sent[which].ask(connection, values)
 
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A query as text for PostgreSQL's driver, run past SQLAlchemy, which cannot wait for later rows."""
+
+    sql: str
+    converted: Mapping[str, Callable[[Any], Any]]
+    """What makes of the driver's value ours, for the columns of our own types."""
+
+    @classmethod
+    def of(cls, connection: Connection, statement: Select[Any]) -> _Sent:
+        dialect = connection.dialect
+        own = {c.name: c.type for c in statement.selected_columns if isinstance(c.type, TypeDecorator)}
+        converted = {name: kind.result_processor(dialect, None) for name, kind in own.items()}
+        return cls(str(statement.compile(dialect=dialect)), {n: by for n, by in converted.items() if by})
+
+    def ask(self, connection: Connection, values: Mapping[str, str]) -> Rows:
+        driver: Any = connection.connection.driver_connection
+        with _faults_named(connection):
+            cursor = driver.cursor(row_factory=dict_row).execute(self.sql, values, prepare=True)
+
+        def answer() -> Sequence[dict[str, Any]]:
+            with _faults_named(connection):
+                rows: list[dict[str, Any]] = cursor.fetchall()
+            for name, convert in self.converted.items():
+                for row in rows:
+                    row[name] = convert(row[name])
+            return rows
+
+        return answer
 
 
 def among(connection: Connection, column: sa.Column[Any], values: Collection[str]) -> ColumnElement[bool]:
@@ -93,25 +132,32 @@ def one_of(column: sa.Column[Any], names: Collection[str]) -> ColumnElement[bool
 
 
 def rows_of(instances: Iterable[DataclassInstance]) -> list[dict[str, Any]]:
-    """One row for each instance of a dataclass whose fields are named like the columns."""
-    return [{name: getattr(instance, name) for name in _fields(type(instance))} for instance in instances]
-
-
-@cache
-def _fields(kind: type[DataclassInstance]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+    """One row for each instance of one dataclass whose fields are named like the columns."""
+    some = list(instances)
+    if not some:
+        return []
+    names = tuple(field.name for field in fields(some[0]))
+    values = attrgetter(*names)
+    return [dict(zip(names, values(instance), strict=True)) for instance in some]
 
 
 @contextmanager
 def together(connection: Connection) -> Iterator[None]:
-    """What `add_rows` and `change_rows` do inside goes to PostgreSQL at once, faults come at the end."""
+    """What is asked, added and changed inside goes to PostgreSQL at once; faults come at the end."""
     if connection.dialect.name != POSTGRESQL:
         yield
         return
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 – the driver that make_engine names
-    with _faults_named(), driver.pipeline():
+    with _faults_named(connection), driver.pipeline():
         yield
+
+
+def commit(connection: Connection) -> None:
+    """Let the commit go with what is sent `together`; SQLAlchemy's own then finds nothing left to do."""
+    if connection.dialect.name == POSTGRESQL:
+        driver: Any = connection.connection.driver_connection
+        driver.commit()
 
 
 def add_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -168,17 +214,22 @@ class _TextArray(UserDefinedType[str]):
 def _send(connection: Connection, sql: str, parameters: dict[str, str]) -> None:
     """Run the statement past SQLAlchemy, which cannot look at the results of a pipeline."""
     driver: Any = connection.connection.driver_connection
-    with _faults_named():
-        driver.execute(sql, parameters)
+    with _faults_named(connection):
+        driver.execute(sql, parameters, prepare=True)
 
 
 @contextmanager
-def _faults_named() -> Iterator[None]:
+def _faults_named(connection: Connection) -> Iterator[None]:
     """The driver's faults as SQLAlchemy's, by which they are told, tried again or given up."""
+    driver: Any = connection.connection.driver_connection
     try:
         yield
     except psycopg.Error as fault:
-        raise DBAPIError.instance("a batch's writes", None, fault, psycopg.Error) from fault
+        if lost := driver.closed:
+            connection.invalidate(fault)
+        raise DBAPIError.instance(
+            "a batch", None, fault, psycopg.Error, connection_invalidated=lost
+        ) from fault
 
 
 def _among(dialect: str, column: sa.Column[Any], name: str | None, value: Any = None) -> ColumnElement[bool]:
@@ -205,8 +256,12 @@ def _arrays(table: Table, names: Sequence[str], rows: Sequence[Mapping[str, Any]
     }
 
 
-def _array(values: Iterable[Any]) -> str:
+def _array(values: Collection[Any]) -> str:
     """The values as PostgreSQL writes an array; the driver's own way costs ten times as much."""
+    if None not in values:
+        plain = '","'.join(map(str, values))
+        if "\\" not in plain and plain.count('"') == 2 * (len(values) - 1):
+            return f'{{"{plain}"}}' if values else "{}"
     return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, select
 
@@ -14,6 +14,10 @@ from booking_core.store.rows import Among, by_keys, change_rows, one_of
 
 LIVE = ("offered", "held", "confirmed", "checked_in")
 """A booking in one of these keeps its loan from another."""
+SEEN: Final = 20_000
+"""Slots whose place is remembered."""
+
+_seen: Final[dict[str, SlotState]] = {}
 
 
 @by_keys
@@ -38,9 +42,27 @@ def read_slot(connection: Connection, slot_id: str) -> SlotState | None:
     return _slot(row) if row else None
 
 
-def lock_slots(connection: Connection, slot_ids: Collection[str]) -> dict[str, SlotState]:
-    """The slots by id, locked in the order of their ids: the first locks of all that takes or frees units."""
-    return {row.slot_id: _slot(row) for row in _slots(connection, lock=True, ids=slot_ids)}
+def lock_slots(connection: Connection, slot_ids: Collection[str]) -> Callable[[], dict[str, SlotState]]:
+    """Asks for the slots, locked in the order of their ids: the first locks of all that moves units."""
+    rows = _slots(connection, lock=True, ids=slot_ids)
+    return lambda: {row["slot_id"]: SlotState(**row) for row in rows()}
+
+
+def seen_slots(connection: Connection, slot_ids: Collection[str]) -> dict[str, SlotState]:
+    """The slots as this process saw them first: branch and day are still right, unless `moved` says else."""
+    if len(_seen) > SEEN:
+        _seen.clear()
+    unknown = [slot_id for slot_id in slot_ids if slot_id not in _seen]
+    _seen.update({row["slot_id"]: SlotState(**row) for row in _slots(connection, ids=unknown)()})
+    return {slot_id: _seen[slot_id] for slot_id in slot_ids if slot_id in _seen}
+
+
+def moved(seen: dict[str, SlotState], locked: dict[str, SlotState]) -> list[str]:
+    """The slots that are not where they were seen, or were not seen at all; they are forgotten."""
+    elsewhere = [ref for ref, slot in locked.items() if ref not in seen or seen[ref].place != slot.place]
+    for slot_id in elsewhere:
+        _seen.pop(slot_id, None)
+    return elsewhere
 
 
 def branch_slots(connection: Connection, branch_id: str, first: date, last: date) -> list[SlotState]:
@@ -58,18 +80,18 @@ def set_slot_units(connection: Connection, changed: Collection[SlotState]) -> No
 
 def read_loan(connection: Connection, loan_ref: str) -> LoanState | None:
     """The loan with its live booking, if it has one."""
-    return read_loans(connection, [loan_ref]).get(loan_ref)
+    return read_loans(connection, [loan_ref])().get(loan_ref)
 
 
-def read_loans(connection: Connection, loan_refs: Collection[str]) -> dict[str, LoanState]:
-    """The loans by reference, each with its live booking, if it has one."""
-    if not loan_refs:
-        return {}
-    live = {row.loan_ref: row.booking_ref for row in _live_bookings(connection, loans=loan_refs)}
-    return {
-        row.loan_ref: LoanState(**row._mapping, live_booking_ref=live.get(row.loan_ref))  # noqa: SLF001
-        for row in _loans(connection, refs=loan_refs)
-    }
+def read_loans(connection: Connection, loan_refs: Collection[str]) -> Callable[[], dict[str, LoanState]]:
+    """Asks for the loans by reference, each with its live booking, if it has one."""
+    bookings, loans = _live_bookings(connection, loans=loan_refs), _loans(connection, refs=loan_refs)
+
+    def answer() -> dict[str, LoanState]:
+        live = {row["loan_ref"]: row["booking_ref"] for row in bookings()}
+        return {r["loan_ref"]: LoanState(**r, live_booking_ref=live.get(r["loan_ref"])) for r in loans()}
+
+    return answer
 
 
 def region_of(connection: Connection, branch_id: str) -> str | None:

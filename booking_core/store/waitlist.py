@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, or_, select, union_all
 
 from booking_core import tables as t
 from booking_core.domain import SlotState, next_period_start
@@ -39,23 +39,29 @@ class Waiting:
 
 def lock_entries(
     connection: Connection, entry_refs: Collection[str], loan_refs: Collection[str]
-) -> dict[str, Entry]:
-    """The entries by reference, and the live ones of the loans; locked in the order of their references."""
-    # two queries: no index serves an "or" of both
-    found = {row.entry_ref for row in _live_entries(connection, loans=loan_refs)} | set(entry_refs)
-    return {row.entry_ref: _entry(row) for row in _entries(connection, lock=True, refs=found)}
+) -> Callable[[], dict[str, Entry]]:
+    """Asks for the entries, and the live ones of the loans; locked in the order of their references."""
+    rows = _entries(connection, lock=True, refs=entry_refs, loans=loan_refs)
+    return lambda: {row["entry_ref"]: Entry(**row) for row in rows()}
 
 
-@by_keys
-def _live_entries(among: Among) -> Select[Any]:
-    w = t.waitlist.c
-    return select(w.entry_ref).where(among(w.loan_ref, "loans"), one_of(w.status, LIVE))
+def loans_of(connection: Connection, entry_refs: Collection[str]) -> set[str]:
+    """The loans of the entries, which never change."""
+    return {row["loan_ref"] for row in _loans(connection, refs=entry_refs)()}
 
 
 @by_keys
 def _entries(among: Among) -> Select[Any]:
     w = t.waitlist
-    return select(w).where(among(w.c.entry_ref, "refs")).order_by(w.c.entry_ref)
+    named = select(w.c.entry_ref).where(among(w.c.entry_ref, "refs"))
+    live = select(w.c.entry_ref).where(among(w.c.loan_ref, "loans"), one_of(w.c.status, LIVE))
+    # no index serves an "or" of both
+    return select(w).where(w.c.entry_ref.in_(union_all(named, live))).order_by(w.c.entry_ref)
+
+
+@by_keys
+def _loans(among: Among) -> Select[Any]:
+    return select(t.waitlist.c.loan_ref).where(among(t.waitlist.c.entry_ref, "refs"))
 
 
 def read_entry(connection: Connection, entry_ref: str) -> Entry | None:
@@ -64,9 +70,10 @@ def read_entry(connection: Connection, entry_ref: str) -> Entry | None:
     return _entry(row) if row else None
 
 
-def waiting(connection: Connection, branch_ids: Collection[str]) -> list[Waiting]:
-    """Who waits at the branches, counted by channel and days; without those that cannot take what is free."""
-    return [Waiting(*row) for row in _waiting(connection, branches=branch_ids)]
+def waiting(connection: Connection, branch_ids: Collection[str]) -> Callable[[], list[Waiting]]:
+    """Asks who waits at the branches, by channel and days; without those that cannot take what is free."""
+    rows = _waiting(connection, branches=branch_ids)
+    return lambda: [Waiting(*row.values()) for row in rows()]
 
 
 @by_keys

@@ -33,8 +33,9 @@ def blind_to_quotas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits are left out of the judgement."""
     real = quotas.lock_levels
 
-    def blind(*arguments: Any) -> dict[tuple[str, str], quotas.Levels]:
-        return {place: replace(levels, judged=[]) for place, levels in real(*arguments).items()}
+    def blind(*arguments: Any) -> Any:
+        asked = real(*arguments)
+        return lambda: {place: replace(levels, judged=[]) for place, levels in asked().items()}
 
     monkeypatch.setattr(quotas, "lock_levels", blind)
 

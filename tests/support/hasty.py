@@ -25,8 +25,12 @@ def hasty(core: Core, jobs: Sequence[Job[Any]]) -> list[Any]:
     connection = transaction.__enter__()
     batch = Batch.load(connection, core.wall, [job.needs for job in jobs])
     answers = [job.work(batch) for job in jobs]
-    batch.write(connection)
-    threading.Timer(LATE_SECONDS, transaction.__exit__, (None, None, None)).start()
+
+    def end() -> None:
+        batch.write(connection)
+        transaction.__exit__(None, None, None)
+
+    threading.Timer(LATE_SECONDS, end).start()
     return answers
 
 
