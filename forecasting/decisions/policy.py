@@ -68,7 +68,7 @@ class Policy:
     """what came and what was forecast differ by this share of the larger;"""
     drift_chance: float = 0.001
     """no chance: a healthy forecast shows as much with less than this probability,"""
-    drift_day_correlation: float = 0.3
+    drift_day_correlation: float = 0.2
     """where errors of two branches on one day correlate like this."""
     score_days: int = 28
     """Forecasts and plans are scored up to so many days ahead."""
