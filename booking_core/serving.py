@@ -8,9 +8,11 @@ makes its own engine and instruments after the fork.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,9 @@ CONTROL_SOCKET: Final = "gunicorn.ctl"
 PIDFILE: Final = "gunicorn.pid"
 METRICS_FOLDER: Final = "prometheus"
 GRACEFUL_SECONDS: Final = 30
+YOUNG_OBJECTS: Final = 20_000
+"""Objects made after which the youngest are looked at for cycles (Python: 700)."""
+SWITCH_SECONDS: Final = 0.001
 
 prometheus_values: Any = values
 prometheus_files: Any = mmap_dict.MmapedDict
@@ -57,6 +62,7 @@ def options(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "timeout": 60,
         "keepalive": 5,
         "proc_name": "slotcast-api",
+        "post_worker_init": settle,
         "child_exit": compact_metrics,
         "logger_class": JsonLogger,
         "loglevel": arguments.log_level,
@@ -109,6 +115,19 @@ def is_no_fork_artefact(record: logging.LogRecord) -> bool:
     """
     message = record.getMessage()
     return not ("StreamReaderProtocol.connection_made" in message and "<Task cancell" in message)
+
+
+def settle(_worker: Any) -> None:
+    """Tune the interpreter of a worker, now that all is loaded, for one busy loop beside one batch.
+
+    What is there stays and is looked at no more; in a storm thousands of connections and waiting tries are
+    alive, and each full collection walked them all (a third of the loop's time). A batch that has heard
+    from the database gets the interpreter back after a millisecond instead of five.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 100)
+    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 def compact_metrics(_arbiter: Any, worker: Any) -> None:

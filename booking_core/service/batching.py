@@ -29,7 +29,8 @@ T = TypeVar("T")
 
 BATCH_JOBS: Final = 64
 """Jobs of one transaction at most: beyond, locks are held longer than is won."""
-GATHER_SECONDS: Final = float(__import__("os").environ.get("G", "0.006"))
+GATHER_SECONDS: Final = 0.006
+"""How long a crowd that was just answered is waited for at most."""
 GATHER_STEP: Final = 0.0005
 NEWEST: Final = 0.2
 """Weight of the newest batch in how long a batch takes."""
