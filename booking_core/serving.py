@@ -53,7 +53,8 @@ def options(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "bind": f"{arguments.host}:{arguments.port}",
         "workers": arguments.workers,
-        "worker_class": "asgi",
+        "worker_class": "booking_core.api.direct.DirectWorker",
+        "http_parser": "python",  # whose state DirectWorker looks at
         "asgi_lifespan": "on",
         "pidfile": str(folder / PIDFILE),
         "control_socket": str(folder / CONTROL_SOCKET),

@@ -21,6 +21,7 @@ from booking_core.api.late import LateRecords
 from booking_core.api.middleware import Surroundings
 from booking_core.api.responses import ProblemError, told
 from booking_core.api.take import Intake
+from booking_core.api.watch import Watch
 from booking_core.clock import Clock, utc_now
 from booking_core.collector import DatabaseCollector
 from booking_core.database import make_engine
@@ -77,9 +78,10 @@ def create_app(
         app.state.tokens = tokens = TokenCache(core)
         late = LateRecords(core)
         late.start()
-        app.state.intake = Intake(core, tokens, Admission(limits), late, in_flight)
-        app.state.database_collector = DatabaseCollector(own)
         app.state.pressure = PressureCounter(own, wall_clock=wall)
+        app.state.watch = watch = Watch(core.instruments, app.state.pressure)
+        app.state.intake = Intake(core, tokens, Admission(limits), late, watch, in_flight)
+        app.state.database_collector = DatabaseCollector(own)
         app.state.pressure.start()
         keeper = Housekeeper(core)
         if housekeeping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,7 @@ from booking_core.api.access import BOOKERS, Customers, TokenCache, admitted, se
 from booking_core.api.forms import BODY_BYTES, Body, BookingForm, parse
 from booking_core.api.late import LateRecords, Unrecorded
 from booking_core.api.responses import ProblemError, fault_problem, problem_of, response_of, retry_seconds
+from booking_core.api.watch import Watch
 from booking_core.domain import FieldError, Refused
 from booking_core.service.admission import Admission
 from booking_core.service.batch import Job
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 HEADERS: Final = (b"authorization", b"idempotency-key", b"accept-language")
-NO_TRACE: Final = "0" * 32
+NO_TRACE: Final = b"0" * 32
 GONE: Final = 499
 """Status, in our figures only, of a request whose client left before it had sent it."""
 
@@ -56,6 +57,12 @@ class Try:
     body: bytes = b""
     channel: str = UNKNOWN_CHANNEL
 
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes], state: dict[str, Any], body: bytes = b"") -> Try:
+        """The try that these headers begin."""
+        secret, key, language = (headers.get(name, b"").decode("latin-1") for name in HEADERS)
+        return cls(secret_of(secret), key, language, state, body)
+
 
 class Intake:
     """What answers the tries to take a slot in one worker process.
@@ -64,12 +71,19 @@ class Intake:
     """
 
     def __init__(
-        self, core: Core, tokens: TokenCache, admission: Admission, late: LateRecords, reading_limit: int
+        self,
+        core: Core,
+        tokens: TokenCache,
+        admission: Admission,
+        late: LateRecords,
+        watch: Watch,
+        reading_limit: int,
     ) -> None:
         self._core = core
         self._tokens = tokens
         self.admission = admission
         self._late = late
+        self.watch = watch
         self._reading_limit = reading_limit
         self._readers = 0
 
@@ -81,8 +95,7 @@ class Intake:
     async def answer(self, scope: Scope, receive: Receive) -> Response:
         """What the request is told; whatever it was, nothing is raised."""
         headers = dict(reversed(scope["headers"]))  # the first of a name counts
-        secret, key, language = (headers.get(name, b"").decode("latin-1") for name in HEADERS)
-        asked = Try(secret_of(secret), key, language, scope["state"])
+        asked = Try.of(headers, scope["state"])
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -90,8 +103,13 @@ class Intake:
             asked.body += message.get("body", b"")
             if not message.get("more_body") or len(asked.body) > BODY_BYTES:
                 break
+        return await self.told(asked)
+
+    async def told(self, asked: Try) -> Response:
+        """What the try is told; whatever it was, nothing is raised."""
+        language = asked.language
         try:
-            if self._busy():
+            if self.busy():
                 reason, seconds = Reason.SYSTEM_BUSY, retry_seconds()
                 return await self.unjudged(asked, reason, _copy(reason, language, seconds))
             caller = await admitted(self._tokens, asked.secret, BOOKERS)
@@ -140,7 +158,7 @@ class Intake:
         finally:
             self._readers -= 1
 
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
         """Whether a newcomer would wait too long."""
         batcher = self._core.batcher
         wait = 0.0 if batcher is None else batcher.wait_seconds()
@@ -148,14 +166,17 @@ class Intake:
 
     async def unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
         """The response, after the try was counted, kept for the record and held back for its turn."""
+        if seconds := self.note(asked, reason, trace_id_var.get()):
+            await asyncio.sleep(seconds)
+        return response
+
+    def note(self, asked: Try, reason: Any, trace_id: str) -> float:
+        """For how many seconds the refusal is to be held back; it is counted, and kept for the record."""
         self._core.instruments.refused(asked.channel, reason)
         asked.state["reason"] = reason
         if asked.secret and (reason.cause is Cause.SYSTEM or reason is Reason.RATE_LIMITED):
-            known = (asked.secret, asked.body, reason, trace_id_var.get(), asked.state["started"])
-            self._late.keep(Unrecorded(*known))
-        if seconds := self.admission.pause():
-            await asyncio.sleep(seconds)
-        return response
+            self._late.keep(Unrecorded(asked.secret, asked.body, reason, trace_id, asked.state["started"]))
+        return self.admission.pause()
 
 
 async def paced(request: Request, asking: Customers, raw: Body) -> AsyncIterator[None]:
@@ -176,15 +197,16 @@ async def paced(request: Request, asking: Customers, raw: Body) -> AsyncIterator
 
 def _copy(reason: Reason, accept_language: str, seconds: int) -> Response:
     """A refusal that must cost little: a copy of one made before, with its own trace id."""
-    response = copy(_made(reason, accept_language, seconds))
-    response.body = bytes(response.body).replace(NO_TRACE.encode(), trace_id_var.get().encode())
+    response = copy(made(reason, accept_language, seconds))
+    response.body = bytes(response.body).replace(NO_TRACE, trace_id_var.get().encode())
     return response
 
 
 @lru_cache(maxsize=1000)
-def _made(reason: Reason, accept_language: str, seconds: int) -> Response:
+def made(reason: Reason, accept_language: str, seconds: int) -> Response:
+    """The refusal as it is sent, but for its trace id: NO_TRACE."""
     found = ProblemError(reason, retry_after_seconds=seconds)
-    return response_of(found, accept_language, trace_id=NO_TRACE)
+    return response_of(found, accept_language, trace_id=NO_TRACE.decode())
 
 
 def _key_fault(key: str) -> Refused:
