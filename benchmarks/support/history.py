@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 
-from benchmarks.support.banks import Databases
+from benchmarks.support.banks import FIRST_DAY, Databases, first_day
 
 LIVE_SHARE: Final = 5
 """One in so many is still to come."""
@@ -30,10 +31,10 @@ FILLING: Final = {
 """Settings while rows are put in; everything is measured after a restart with PostgreSQL's defaults."""
 NUMBERED: Final = """
     CREATE UNLOGGED TABLE numbered AS
-    SELECT slot_id, branch_id, region_id, service_day, service_day >= current_date AS ahead,
-           row_number() OVER (PARTITION BY service_day >= current_date ORDER BY slot_id) - 1 AS place
+    SELECT slot_id, branch_id, region_id, service_day, service_day >= '{today}' AS ahead,
+           row_number() OVER (PARTITION BY service_day >= '{today}' ORDER BY slot_id) - 1 AS place
     FROM slots"""
-"""Slots of the past and those ahead, each numbered."""
+"""Slots of the past and those ahead, each numbered. Today is the bank's: the database's clock has another zone."""
 ROWS: Final = """
     SELECT i, 'B' || substr(md5(i::text), 1, 16) AS ref, i % {live} = 0 AS live,
            'L' || lpad((CASE WHEN i % {live} = 0 THEN i / {live} ELSE i % {loans} END)::text, 8, '0') AS loan,
@@ -92,7 +93,8 @@ def filling(databases: Databases) -> Iterator[None]:
 def add_history(databases: Databases, url: str, *, rows: int, loans: int) -> None:
     """Put so many bookings, with all that belongs to them, into the bank, whose loans are so many."""
     name = url.rsplit("/", 1)[1]
-    databases.command(NUMBERED, name)
+    today = first_day() - timedelta(days=FIRST_DAY)
+    databases.command(NUMBERED.format(today=today), name)
     ahead, past = (
         databases.command(f"SELECT count(*) FROM numbered WHERE ahead = {which}", name)[0][0]
         for which in (True, False)
