@@ -147,8 +147,8 @@ class Booking:
     checked_in_utc: datetime | None = None
     service_started_utc: datetime | None = None
     service_ended_utc: datetime | None = None
-    version: int = 0
-    """Grows by one with every transition; 0 = not stored yet."""
+    version: int = 1
+    """Grows by one with every transition."""
 
     def over(self, now: datetime) -> bool:
         """Whether its hold or offer has run out at the wall time given."""

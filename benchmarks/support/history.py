@@ -34,7 +34,7 @@ NUMBERED: Final = """
     SELECT slot_id, branch_id, region_id, service_day, service_day >= '{today}' AS ahead,
            row_number() OVER (PARTITION BY service_day >= '{today}' ORDER BY slot_id) - 1 AS place
     FROM slots"""
-"""Slots of the past and those ahead, each numbered. Today is the bank's: the database's clock has another zone."""
+"""Slots of the past and those ahead, each numbered. Today is the bank's, not the database's."""
 ROWS: Final = """
     SELECT i, 'B' || substr(md5(i::text), 1, 16) AS ref, i % {live} = 0 AS live,
            'L' || lpad((CASE WHEN i % {live} = 0 THEN i / {live} ELSE i % {loans} END)::text, 8, '0') AS loan,

@@ -136,8 +136,8 @@ class Batch:
 
     def put(self, before: Booking | None, after: Booking, actor: str) -> Booking:
         """The booking as it now stands: units moved from where it was, and a line in its history."""
-        after = replace(after, version=after.version + 1)
         if before is not None:
+            after = replace(after, version=after.version + 1)
             self._count(before, -1)
         self._count(after, +1)
         self.bookings[after.booking_ref] = after
