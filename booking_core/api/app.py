@@ -81,6 +81,7 @@ def create_app(
         app.state.pressure = PressureCounter(own, wall_clock=wall)
         app.state.watch = watch = Watch(core.instruments, app.state.pressure)
         app.state.intake = Intake(core, tokens, Admission(limits), late, watch, in_flight)
+        app.state.intake.beat()
         app.state.database_collector = DatabaseCollector(own)
         app.state.pressure.start()
         keeper = Housekeeper(core)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, inf
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
@@ -42,6 +42,7 @@ T = TypeVar("T")
 KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 HEADERS: Final = (b"authorization", b"idempotency-key", b"accept-language")
 NO_TRACE: Final = b"0" * 32
+BEAT_SECONDS: Final = 0.05
 GONE: Final = 499
 """Status, in our figures only, of a request whose client left before it had sent it."""
 
@@ -86,6 +87,8 @@ class Intake:
         self.watch = watch
         self._reading_limit = reading_limit
         self._readers = 0
+        self._lag = 0.0
+        self._due = inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as an ASGI application."""
@@ -158,10 +161,17 @@ class Intake:
         finally:
             self._readers -= 1
 
+    def beat(self) -> None:
+        """Note how late the event loop is, now and from then on: so long requests and answers lie unseen."""
+        loop = asyncio.get_running_loop()
+        self._lag = max(0.0, loop.time() - self._due)
+        self._due = loop.time() + BEAT_SECONDS
+        loop.call_later(BEAT_SECONDS, self.beat)
+
     def busy(self) -> bool:
-        """Whether a newcomer would wait too long."""
+        """Whether a newcomer would wait too long: to be read, for its turn, to be answered."""
         batcher = self._core.batcher
-        wait = 0.0 if batcher is None else batcher.wait_seconds()
+        wait = 2 * self._lag + (0.0 if batcher is None else batcher.wait_seconds())
         return self._readers >= self._reading_limit or self.admission.too_long(wait)
 
     async def unjudged(self, asked: Try, reason: Any, response: Response) -> Response:
