@@ -30,11 +30,9 @@ PLAIN: Final = re.compile(
 """Head of the plain form: fields of one line each, in ASCII. Anything else is gunicorn's to judge."""
 FIELD: Final = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*)\r\n")
 HEAD_BYTES: Final = 8_000
-OTHERS: Final = frozenset(
-    {b"transfer-encoding", b"connection", b"expect", b"upgrade", b"http2-settings", b"te", b"trailer"}
-)
+OTHERS: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"http2-settings", b"te", b"trailer"})
 """Fields that say how the message or the connection goes on: not plain."""
-TICK_SECONDS: Final = 0.05
+KEEP: Final = b"keep-alive"
 
 
 class DirectWorker(gasgi.ASGIWorker):  # type: ignore[misc]
@@ -92,6 +90,8 @@ class DirectProtocol(ASGIProtocol):  # type: ignore[misc]
         length = fields.get(b"content-length", b"")
         if len(fields) < len(pairs) or b"host" not in fields or not OTHERS.isdisjoint(fields):
             return None
+        if fields.get(b"connection", KEEP).lower() != KEEP:
+            return None
         if not length.isdigit() or len(length) > 8 or int(length) != len(data) - head.end():  # noqa: PLR2004
             return None
         trace_id = trace_id_of(fields.get(b"traceparent", b"").decode())
@@ -109,7 +109,8 @@ class DirectProtocol(ASGIProtocol):  # type: ignore[misc]
     def _tell(self, asked: Try, status: int, told: bytes) -> None:
         """Send the answer, and go on with what came meanwhile."""
         intake: Intake = self.app.state.intake
-        self._safe_write(told)
+        if not self._closed:
+            self._safe_write(told)
         intake.watch.end(status, asked.state["started"], ATTEMPT_PATH, reason=asked.state.get("reason"))
         self._answering = False
         self.worker.nr += 1
