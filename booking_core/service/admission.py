@@ -28,9 +28,9 @@ class Limits:
     """Further tries of one customer."""
     waiting: int = 2
     """Tries of one customer that wait at the same time."""
-    told_per_second: int = 1_000
+    told_per_second: int = 600
     """Refusals told a second; further ones are held back, so that asking again at once costs us little."""
-    pause_seconds: float = 1.0
+    pause_seconds: float = 1.5
     """The longest that a refusal is held back."""
 
 
