@@ -317,7 +317,9 @@ def prescale(at: str | None = None) -> dict[str, Any]:
             standing = core.plan(plan_id)
         if standing is None:
             standing = core.post_plan(
-                pressure.plan_servers(engine, run, policy, plan_id=plan_id, quarter=quarter, today=today)
+                pressure.plan_servers(
+                    engine, run, policy, plan_id=plan_id, quarter=quarter, today=today, now=now
+                )
             )
         return _apply(core, standing)
 
