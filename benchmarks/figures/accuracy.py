@@ -43,7 +43,7 @@ BEFORE_DAYS: Final = 10
 """Forced origins lie so many days before Spring Festival and National Day."""
 FEASTS: Final = ("Chinese New Year (Spring Festival)", "National Day")
 SEED: Final = 1
-RESAMPLES: Final = 400
+RESAMPLES: Final = 100
 WANTED_COVERAGE: Final = 0.8
 DESIGN_EFFECT: Final = 4.0
 """Steps of a series in a row are alike: so many of them count as one in a binomial interval."""
@@ -278,7 +278,7 @@ def _resamples(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     blocks = {
         name: [block for _, block in group.groupby("origin")] for name, group in rows.groupby("demand_set")
     }
-    for _ in range(min(RESAMPLES, 400 if len(rows) < 2_000 else 100)):
+    for _ in range(RESAMPLES):
         drawn = [
             found[place] for found in blocks.values() for place in rng.integers(0, len(found), len(found))
         ]

@@ -20,7 +20,8 @@ RATE: Final = 0.5
 
 USUAL_SPREAD: Final = 1.12
 """Three averaged models covered 72 to 76 % with their 80 % band on most of 13 daily sets; so widened 80."""
-BAND: Final = (0.1, 0.9)
+USUAL_SPECIAL: Final = 1.15
+"""On holidays and at a month's end bands must be wider still; learned so on 12 of 13 daily sets."""
 BAND_LEVEL: Final = 0.8
 FOLD_WEIGHT: Final = 3.0
 """Independent looks that a fold of one series counts for: its days are alike."""
@@ -114,7 +115,7 @@ def learn_spread(actual: Floats, quantiles: Floats, special: Bools, band: tuple[
     scaled = ratio / series[:, None, None]
     days = special[None] & usable
     looks = float(special.sum()) * min(int(days.any(axis=(1, 2)).sum()), MOST_SERIES) ** 0.5
-    return Spread(series, float(np.exp(_drawn(scaled[days], looks, PRIOR_LOOKS, 0.0))))
+    return Spread(series, float(np.exp(_drawn(scaled[days], looks, PRIOR_LOOKS, np.log(USUAL_SPECIAL)))))
 
 
 def _drawn(ratios: Floats, looks: float, prior_looks: float, prior: float) -> float:

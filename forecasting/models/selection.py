@@ -17,7 +17,14 @@ from forecasting.frames import SCORED_QUANTILES, Floats
 from forecasting.models.backtest import fold_origins
 from forecasting.models.borrowing import borrowed
 from forecasting.models.calendar import HOLIDAY, MAKE_UP, day_types
-from forecasting.models.combine import USUAL_SPREAD, Spread, combined, learn_spread, learn_weights
+from forecasting.models.combine import (
+    USUAL_SPECIAL,
+    USUAL_SPREAD,
+    Spread,
+    combined,
+    learn_spread,
+    learn_weights,
+)
 from forecasting.models.components import (
     COMPONENTS,
     MODEL_LEVELS,
@@ -280,7 +287,7 @@ def unjudged(
         why=f"{COMBINATION}: equal weights, {why}",
         names=names,
         weights=(1.0 / len(names),) * len(names),
-        spread=Spread(np.full(count, USUAL_SPREAD), 1.0),
+        spread=Spread(np.full(count, USUAL_SPREAD), USUAL_SPECIAL),
         groups=groups,
         rates=(Rates(),) * count,
         folds=0,
