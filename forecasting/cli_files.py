@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 FREQUENCIES: Final = ("D", "h", "30min")
 DEFAULT_QUANTILES: Final = "0.1,0.25,0.5,0.75,0.9"
-FORECAST_PATHS: Final = 500  # more than the jobs' 200: a quantile of 0.99 may be asked for
-INLINE_SERIES: Final = 3  # up to here starting processes costs more than it saves
+PLAIN_PATHS: Final = 500
+BATCH_SERIES: Final = 40
+"""Series judged together, and held at a time by each process."""
+LEAST_BATCH: Final = 6
+"""Fewer are not parted: they learn from each other, and a process takes seconds to start."""
 EXPLAINED_SERIES: Final = 20
 MOST_STEPS: Final = 20_000  # 54 years of days, a year of half-hours; beyond, paths outgrow memory
 BACKTEST_HORIZON_DAYS: Final = {"D": 28, "h": 14 * 24, "30min": 14 * 48}
@@ -65,6 +68,9 @@ def add_commands(subparsers: Any) -> None:
         "--folds", type=_positive, default=2, metavar="N", help="origins a series (default 2)"
     )
     backtest.add_argument(
+        "--challengers", action="store_true", help="judge StatsForecast's AutoETS, AutoTheta and MSTL, too"
+    )
+    backtest.add_argument(
         "--output", type=Path, metavar="FILE", help="scores of each series, model and origin"
     )
     backtest.add_argument("--json", type=Path, metavar="FILE", help="the table as JSON")
@@ -101,7 +107,7 @@ def run_forecast(arguments: argparse.Namespace) -> int:
     _keep_input(arguments.input, arguments.output)
     source = read_series(arguments.input, arguments.freq)
     task = ForecastTask(arguments.horizon, arguments.freq, country, arguments.seed, arguments.quantiles)
-    answers = dict(_each_series(source.frame, task, "forecast"))
+    answers = _in_batches(source.frame, task, "forecast")
     tables = [answers[name].table.assign(unique_id=name) for name in answers]
     table = pd.concat(tables, ignore_index=True)
     columns = ["unique_id", *[name for name in table.columns if name != "unique_id"]]
@@ -140,9 +146,11 @@ def run_backtest(arguments: argparse.Namespace) -> int:
         _keep_input(arguments.input, arguments.json)
     horizon = arguments.horizon or BACKTEST_HORIZON_DAYS[arguments.freq]
     source = read_series(arguments.input, arguments.freq)
-    task = BacktestTask(horizon, arguments.freq, country, arguments.seed, arguments.folds)
-    answers = _each_series(source.frame, task, "backtest")
-    rows = [{"unique_id": name} | asdict(score) for name, scores in answers for score in scores]
+    task = BacktestTask(
+        horizon, arguments.freq, country, arguments.seed, arguments.folds, arguments.challengers
+    )
+    answers = _in_batches(source.frame, task, "backtest")
+    rows = [{"unique_id": name} | asdict(score) for name, scores in answers.items() for score in scores]
     if not rows:
         raise FileProblemError(
             f"{arguments.input}: every series is too short; "
@@ -194,29 +202,31 @@ class ForecastTask:
     seed: int
     quantiles: tuple[float, ...]
 
-    def __call__(self, history: pd.DataFrame) -> Answer:
-        """The answer for one series; never fails for a history that was read from a checked file."""
+    def __call__(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, Answer]:
+        """The answer for each series; never fails for histories that were read from a checked file."""
         try:
-            return self._forecast(history)
+            return self._forecast(histories)
         except Exception as error:  # noqa: BLE001 - one odd series must not cost the other thousand
-            return self._plain(history, f"{type(error).__name__}: {error}")
+            if len(histories) > 1:
+                return {name: self({name: history})[name] for name, history in histories.items()}
+            reason = f"{type(error).__name__}: {error}"
+            return {name: self._plain(history, reason) for name, history in histories.items()}
 
-    def _forecast(self, history: pd.DataFrame) -> Answer:
-        import pandas as pd  # noqa: PLC0415
-
-        from forecasting.frames import forecast_frame  # noqa: PLC0415
+    def _forecast(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, Answer]:
         from forecasting.models.intraday import train_intraday  # noqa: PLC0415
-        from forecasting.models.train import train_series  # noqa: PLC0415
+        from forecasting.models.train import train_panel  # noqa: PLC0415
 
-        kept = {"country": self.country, "seed": self.seed, "paths": FORECAST_PATHS}
         if self.freq == "D":
-            daily = train_series(history, self.horizon, **kept)  # type: ignore[arg-type]
-            steps = pd.DatetimeIndex(daily.quantiles["ds"])
-            return Answer(
-                forecast_frame(steps, daily.paths.values, self.quantiles), daily.champion, daily.why
-            )
-        fine = train_intraday(history, self.horizon, freq=self.freq, **kept)  # type: ignore[arg-type]
-        return Answer(forecast_frame(fine.steps, fine.values, self.quantiles), fine.champion, fine.why)
+            daily = train_panel(histories, self.horizon, country=self.country, seed=self.seed)
+            return {
+                name: Answer(made.table(self.quantiles), made.champion, made.why)
+                for name, made in daily.items()
+            }
+        answers = {}
+        for name, history in histories.items():
+            fine = train_intraday(history, self.horizon, freq=self.freq, country=self.country, seed=self.seed)
+            answers[name] = Answer(fine.table(self.quantiles), fine.champion, fine.why)
+        return answers
 
     def _plain(self, history: pd.DataFrame, reason: str) -> Answer:
         """Seasonal naive, which needs nothing, and why it had to stand in."""
@@ -234,7 +244,7 @@ class ForecastTask:
             y.to_numpy(),
             self.horizon,
             season=7 * per_day,
-            paths=FORECAST_PATHS,
+            paths=PLAIN_PATHS,
             rng=np.random.default_rng(self.seed),
             per_day=per_day,
         )
@@ -251,42 +261,56 @@ class BacktestTask:
     country: str
     seed: int
     folds: int
+    challengers: bool
 
-    def __call__(self, history: pd.DataFrame) -> list[Score]:
-        """The scores of one series."""
-        from forecasting.models.evaluate import evaluate_series  # noqa: PLC0415
+    def __call__(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, list[Score]]:
+        """The scores of each series."""
+        from forecasting.models.evaluate import evaluate_panel  # noqa: PLC0415
 
-        return evaluate_series(
-            history, self.horizon, freq=self.freq, country=self.country, seed=self.seed, folds=self.folds
-        )
+        scores: dict[str, list[Score]] = {name: [] for name in histories}
+        for name, score in evaluate_panel(
+            histories,
+            self.horizon,
+            freq=self.freq,
+            country=self.country,
+            seed=self.seed,
+            folds=self.folds,
+            challengers=self.challengers,
+        ):
+            scores[name].append(score)
+        return scores
 
 
-def _each_series(
-    frame: pd.DataFrame, task: Callable[[pd.DataFrame], Result], label: str
-) -> Iterator[tuple[str, Result]]:
-    """(id, the task's result) of each series in the order of the ids; in processes when there are many."""
+def _in_batches(
+    frame: pd.DataFrame, task: Callable[[Mapping[str, pd.DataFrame]], dict[str, Result]], label: str
+) -> dict[str, Result]:
+    """The task's result of each series, by id in the order of the ids; in processes when there are many.
+
+    Series of a batch are judged together; a batch bounds what a process holds.
+    """
     from tqdm import tqdm  # noqa: PLC0415
 
     series = {str(name): group[["ds", "y"]] for name, group in frame.groupby("unique_id", sort=True)}
+    names = list(series)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(cores, len(series))
-    bar = tqdm(total=len(series), desc=label, unit="series", file=sys.stderr)
-    with bar:
-        if len(series) <= INLINE_SERIES or processes == 1:
-            for name, history in series.items():
-                yield name, task(history)
-                bar.update()
-            return
-        results: dict[str, Result] = {}
+    size = min(BATCH_SERIES, max(LEAST_BATCH, -(-len(names) // cores)))
+    batches = [names[start : start + size] for start in range(0, len(names), size)]
+    results: dict[str, Result] = {}
+    with tqdm(total=len(names), desc=label, unit="series", file=sys.stderr) as bar:
+        if len(batches) == 1 or cores == 1:
+            for batch in batches:
+                results |= task({name: series[name] for name in batch})
+                bar.update(len(batch))
+            return results
         # spawn: a fork would copy the threads that pandas and Arrow have started
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context) as pool:
-            waiting = {pool.submit(task, history): name for name, history in series.items()}
+        with ProcessPoolExecutor(min(cores, len(batches)), mp_context=context) as pool:
+            waiting = [pool.submit(task, {name: series[name] for name in batch}) for batch in batches]
             for done in as_completed(waiting):
-                results[waiting[done]] = done.result()
-                bar.update()
-        for name in series:
-            yield name, results[name]
+                found = done.result()
+                results |= found
+                bar.update(len(found))
+    return {name: results[name] for name in names}
 
 
 def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

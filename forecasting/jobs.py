@@ -63,7 +63,7 @@ NOT_APPLIED: Final = frozenset(
 # --- training -------------------------------------------------------------------------------------
 
 
-def series_batches(period: str, batch_size: int = 5) -> list[list[str]]:
+def series_batches(period: str, batch_size: int = 20) -> list[list[str]]:
     """The ids of the active branches in batches: one mapped task each."""
     parse_day(period)
     ids = _active_branches(store.open_engine())
@@ -101,7 +101,7 @@ def start_training(period: str) -> str:
 
 def train_batch(period: str, branch_ids: list[str]) -> dict[str, str]:
     """The model used for each branch of the batch ("keep": none); branches trained before are left alone."""
-    from forecasting.training import train_branch  # noqa: PLC0415  (loads Prophet: only where it is needed)
+    from forecasting.training import train_branches  # noqa: PLC0415  (loads Prophet: only where it is needed)
 
     engine = store.open_engine()
     run = _run_of(engine, period)
@@ -111,25 +111,31 @@ def train_batch(period: str, branch_ids: list[str]) -> dict[str, str]:
         return {branch: done.get(branch, KEEP) for branch in branch_ids}
     known = demand(engine, until=run.period)
     policy = policy_from(run.parameters["policy"])
-    for branch in sorted(set(branch_ids) - set(done)):
-        # one seed for all branches: path k of each draws the same past weeks, so that sums keep
-        # the dependence between branches
-        trained = train_branch(
-            known.loc[known[ID] == branch, [TIME, VALUE]],
-            period=run.period,
-            until=date.fromisoformat(run.parameters["until"]),
-            country=run.parameters["country"],
-            seed=run.parameters["seed"],
-            paths=run.parameters["paths"],
-            policy=policy,
-        )
+    todo = sorted(set(branch_ids) - set(done))
+    if not todo:
+        return {branch: done[branch] for branch in branch_ids}
+    until = date.fromisoformat(run.parameters["until"])
+    # one seed for all branches: path k of each draws the same past days, so that sums keep the dependence
+    # between branches
+    made = train_branches(
+        {branch: known.loc[known[ID] == branch, [TIME, VALUE]] for branch in todo},
+        period=run.period,
+        until=until,
+        country=run.parameters["country"],
+        seed=run.parameters["seed"],
+        paths=run.parameters["paths"],
+        policy=policy,
+    )
+    for branch, trained in made.items():
+        details = trained.choice.get("details")
         store.save_series(
             engine,
             run_id=run.run_id,
             branch_id=branch,
-            choice=trained.choice,
+            choice={name: value for name, value in trained.choice.items() if name != "details"},
             quantiles=trained.quantiles,
             paths=trained.paths,
+            details=details,
         )
         done[branch] = trained.choice["champion"]
     return {branch: done[branch] for branch in branch_ids}
@@ -317,7 +323,9 @@ def prescale(at: str | None = None) -> dict[str, Any]:
             standing = core.plan(plan_id)
         if standing is None:
             standing = core.post_plan(
-                pressure.plan_servers(engine, run, policy, plan_id=plan_id, quarter=quarter, today=today)
+                pressure.plan_servers(
+                    engine, run, policy, plan_id=plan_id, quarter=quarter, today=today, now=now
+                )
             )
         return _apply(core, standing)
 

@@ -1,8 +1,13 @@
-"""Pressure read, measured and forecast: between the read models and the pure server decisions."""
+"""Pressure read, measured and forecast: between the read models and the pure server decisions.
+
+The forecast of the coming weeks follows from demand, once a day. `updated_today` moves the rest of today by
+the requests counted so far, every quarter-hour. docs/forecast-pressure.md tells both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -11,25 +16,38 @@ import numpy.typing as npt
 import pandas as pd
 from sqlalchemy import Engine
 
+from booking_core.read.bank import bank_settings
 from booking_core.read.demand import daily_total
 from booking_core.read.forecasts import ForecastRun, pressure_forecast
-from booking_core.read.pressure import pressure_quarters
+from booking_core.read.pressure import pressure_foreseen, pressure_quarters
 from booking_core.settings import BankSettings
 from forecasting.decisions.guardrails import Veto, stale
 from forecasting.decisions.plan import server_plan
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.servers import (
+    SERVER_QUANTILE,
     PressureModel,
     Quarter,
     QuarterPressure,
     forecast_pressure,
+    measure_errors,
     measure_pressure,
     server_needs,
 )
 from forecasting.frames import SamplePaths
 from forecasting.models.calendar import day_types
+from forecasting.models.requests import RequestState, factors, fit, predict
+from forecasting.models.steps import step_grid
 
 QUARTER_HOUR: Final = timedelta(minutes=15)
+QUARTER_MINUTES: Final = 15
+MEDIAN: Final = 0.5
+LEARNED_DAYS: Final = 28
+"""Days before today that the update learns persistence and errors on."""
+_DAYS_AHEAD: Final = 2
+_LEAST_SHARE: Final = 0.02
+_LEAST_REQUESTS: Final = 16.0
+"""The day's forecast stands until so much of it was to be expected: a share of the day, so many requests."""
 WORKDAY: Final = "workday"
 DAY_OFF: Final = "day_off"
 
@@ -52,7 +70,11 @@ def measure(engine: Engine, settings: BankSettings, policy: Policy, period: date
     quarters["day_type"] = quarters["day"].map(kinds).astype("str")
     total = daily_total(engine, since=first, until=period)
     demand = {day.date(): float(y) for day, y in zip(total["ds"], total["y"], strict=True)}
-    return measure_pressure(quarters, demand, policy)
+    model = measure_pressure(quarters, demand, policy)
+    foreseen = _foreseen(engine, first, period, model.requests_per_wish)
+    past = quarters.merge(foreseen, on="starts_utc")
+    past["requests"] = past["rps"] * settings.quarter_seconds
+    return replace(model, errors=measure_errors(past))
 
 
 def forecast(
@@ -93,12 +115,82 @@ def summed(paths: Mapping[str, tuple[date, npt.NDArray[np.float32]]]) -> SampleP
     return SamplePaths(first, total)
 
 
+@dataclass(frozen=True, slots=True)
+class TodayUpdate:
+    """The rest of today as the requests counted so far say; empty where the day's forecast stands."""
+
+    quarters: list[QuarterPressure] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+    """What a plan says about it: quarter-hours counted today, day level and surge, outages skipped."""
+
+
+def updated_today(engine: Engine, run: ForecastRun, now: datetime) -> TodayUpdate:
+    """The pressure of today's quarter-hours from `now` (business time, aware) on, given what was counted.
+
+    Learned on the last four weeks: what each day was foreseen to bring the day before, and what came. Only
+    quarter-hours that are over by `now` count, so the answer is the same throughout a quarter-hour. One
+    without a record is unknown, not empty; a collapse is an outage and is skipped. Empty before the day is
+    under way, and where no earlier day was counted.
+    """
+    settings = bank_settings(engine)
+    now = quarter_start(now)
+    today = settings.local_day(now)
+    since = _midnight(today - timedelta(days=LEARNED_DAYS), settings)
+    counted = pressure_quarters(engine, since=since, until=now)
+    if counted.empty or (first := settings.local_day(counted["starts_utc"].iloc[0])) >= today:
+        return TodayUpdate()
+    last = today + timedelta(days=_DAYS_AHEAD)
+    starts = _starts(first, last, settings)
+    begins, seen, ends = (
+        int(starts.searchsorted(pd.Timestamp(moment)))
+        for moment in (_midnight(today, settings), now, _midnight(today + timedelta(days=1), settings))
+    )
+    rows = _foreseen(engine, first, last, float(run.parameters["requests_per_wish"]))
+    expected = rows.set_index("starts_utc")["foreseen"].reindex(starts).to_numpy()
+    so_far = float(np.nansum(expected[begins:seen]))
+    if so_far < max(_LEAST_REQUESTS, _LEAST_SHARE * float(np.nansum(expected[begins:ends]))):
+        return TodayUpdate()
+    rps = counted.set_index("starts_utc")["rps"].reindex(starts[:seen]).to_numpy()
+    local = starts.tz_convert(settings.zone).tz_localize(None).to_numpy()
+    works = {day: kind == WORKDAY for day, kind in _kinds(first, last, settings).items()}
+    # a quarter-hour may last less on the wall (the demo): the model is told requests, and tells them
+    state = fit(step_grid(local, QUARTER_MINUTES, works), rps * settings.quarter_seconds, expected)
+    pace = QUARTER_MINUTES * 60.0 / settings.quarter_seconds
+    record = {
+        "quarter_hours": int(np.isfinite(rps[begins:]).sum()),
+        "day_level": round(factors(state, 1).day_level, 4),
+        "surge": round(factors(state, 1).surge, 4),
+        "outage_quarter_hours": sum(step >= begins for step in state.outages),
+    }
+    return TodayUpdate(_told(state, starts[seen:ends], pace), record)
+
+
+def _told(state: RequestState, starts: pd.DatetimeIndex, pace: float) -> list[QuarterPressure]:
+    """The pressure that the state foretells for the quarter-hours that come next."""
+    leads = range(1, len(starts) + 1)
+    quantiles = predict(state, leads, (MEDIAN, SERVER_QUANTILE)) * pace
+    quarters = []
+    for lead, (q50, q90) in zip(leads, quantiles.T, strict=True):
+        parts = factors(state, lead)
+        mean = parts.shape_rps * parts.day_level * parts.surge * pace
+        quarters.append(QuarterPressure(starts[lead - 1].to_pydatetime(), mean, float(q50), float(q90)))
+    return quarters
+
+
 def plan_servers(
-    engine: Engine, run: ForecastRun | None, policy: Policy, *, plan_id: str, quarter: datetime, today: date
+    engine: Engine,
+    run: ForecastRun | None,
+    policy: Policy,
+    *,
+    plan_id: str,
+    quarter: datetime,
+    today: date,
+    now: datetime,
 ) -> dict[str, Any]:
     """The body of the quarter-hour's server plan, from the run; keep where it is missing or stale.
 
-    today: the bank-local business day of the quarter-hour.
+    today: the bank-local business day of the quarter-hour. now: business time; what is left of its day
+    follows the requests counted before it.
     """
     rows = pressure_forecast(engine, since=quarter, until=quarter + timedelta(hours=policy.server_hours))
     veto: Veto | None = Veto.NO_FORECAST
@@ -108,9 +200,15 @@ def plan_servers(
         verdict = stale((today - run.period).days, policy)
         veto = None if verdict.fit else Veto.STALE
         inputs = {"condition": verdict.condition} if verdict.condition else dict(run.parameters)
+        update = TodayUpdate() if verdict.condition else updated_today(engine, run, now)
+        inputs |= {"today": update.record} if update.quarters else {}
+        moved = {each.starts_utc: each for each in update.quarters}
         quarters = [
-            QuarterPressure(
-                row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
+            moved.get(
+                row["starts_utc"].to_pydatetime(),
+                QuarterPressure(
+                    row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
+                ),
             )
             for row in rows.to_dict("records")
         ]
@@ -128,12 +226,7 @@ def plan_servers(
 
 def _quarters(first: date, last: date, settings: BankSettings) -> list[Quarter]:
     """The quarter-hours of the bank-local days first..last; a day of clock change has 92 or 100."""
-    starts = pd.date_range(
-        _midnight(first, settings),
-        _midnight(last + timedelta(days=1), settings),
-        freq="15min",
-        inclusive="left",
-    )
+    starts = _starts(first, last, settings)
     kinds = _kinds(first, last, settings)
     quarters = []
     for start in starts:
@@ -141,6 +234,23 @@ def _quarters(first: date, last: date, settings: BankSettings) -> list[Quarter]:
         day = local.date()
         quarters.append(Quarter(start.to_pydatetime(), day, local.hour * 4 + local.minute // 15, kinds[day]))
     return quarters
+
+
+def _starts(first: date, last: date, settings: BankSettings) -> pd.DatetimeIndex:
+    """When the quarter-hours of the bank-local days first..last begin, UTC."""
+    begins, ends = (_midnight(day, settings) for day in (first, last + timedelta(days=1)))
+    return pd.date_range(begins, ends, freq="15min", inclusive="left", unit="us")
+
+
+def _foreseen(engine: Engine, first: date, last: date, requests_per_wish: float) -> pd.DataFrame:
+    """[starts_utc, foreseen]: requests of each quarter-hour of the days, as forecast the day before.
+
+    As today's requests per wish have it, so that a ratio corrected since then is corrected once.
+    """
+    rows = pressure_foreseen(engine, first=first, last=last)
+    ratio = (requests_per_wish / rows["requests_per_wish"]).fillna(1.0)
+    rows["foreseen"] = rows["mean_rps"] * rows["quarter_seconds"] * ratio
+    return rows[["starts_utc", "foreseen"]]
 
 
 def _kinds(first: date, last: date, settings: BankSettings) -> dict[date, str]:

@@ -1,7 +1,8 @@
-"""One branch trained and judged: the champion's forecast, or the next safe thing (weeks8, then keep)."""
+"""Branches trained and judged: the champion's forecast, or the next safe thing (weeks8, then keep)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -13,7 +14,11 @@ from forecasting.decisions.guardrails import Verdict, Veto, series_verdict, stal
 from forecasting.decisions.plan import KEEP
 from forecasting.decisions.policy import Policy
 from forecasting.frames import QUANTILES, TIME, VALUE, SamplePaths, forecast_frame
-from forecasting.models.train import WEEKS8, SeriesForecast, candidates, train_series
+from forecasting.models.components import WEEKS8
+from forecasting.models.panel import WEEK
+from forecasting.models.paths import arrange, ranks_of
+from forecasting.models.train import PATHS, SeriesForecast, train_panel
+from forecasting.models.weeks8 import weeks8_paths
 
 WEEKS8_LEAST_DAYS: Final = 14
 """weeks8 needs every weekday twice."""
@@ -31,35 +36,82 @@ class Trained:
     """Why the champion was not used."""
 
 
-def train_branch(
-    history: pd.DataFrame, *, period: date, until: date, country: str, seed: int, paths: int, policy: Policy
-) -> Trained:
-    """The forecast of one branch from its last known day through `until`.
+def train_branches(
+    histories: Mapping[str, pd.DataFrame],
+    *,
+    period: date,
+    until: date,
+    country: str,
+    seed: int,
+    paths: int,
+    policy: Policy,
+    extras: Mapping[str, pd.DataFrame] | None = None,
+) -> dict[str, Trained]:
+    """The forecast of each branch from its last known day through `until`, by id.
 
-    history: `ds`, `y` of days up to the period. The champion is used where no veto meets it; else weeks8
-    where the history is fresh and two weeks long; else the branch keeps its quotas.
+    histories: `ds`, `y` of days up to the period. Branches that are trained together are judged together:
+    their champion, weights and spread draw on all of them. The champion is used where no veto meets it; else
+    weeks8 where the history is fresh and two weeks long; else the branch keeps its quotas. extras: further
+    day features by id.
     """
-    known = history.dropna(subset=[VALUE])
-    if known.empty:
-        return _keep("no demand is known", Veto.SHORT, observations=0)
-    newest = pd.Timestamp(known[TIME].max()).date()
-    horizon = (until - newest).days
-    fresh = stale((period - newest).days, policy)
-    if not fresh.fit:
-        return _keep(fresh.condition, Veto.STALE, observations=len(known))
+    trained: dict[str, Trained] = {}
+    by_end: dict[date, dict[str, pd.DataFrame]] = {}
+    for name, history in histories.items():
+        known = history.dropna(subset=[VALUE])
+        if known.empty:
+            trained[name] = _keep("no demand is known", Veto.SHORT, observations=0)
+            continue
+        newest = pd.Timestamp(known[TIME].max()).date()
+        fresh = stale((period - newest).days, policy)
+        if fresh.fit:
+            by_end.setdefault(newest, {})[name] = known
+        else:
+            trained[name] = _keep(fresh.condition, Veto.STALE, observations=len(known))
+    for newest, members in by_end.items():
+        made = _train(members, (until - newest).days, country=country, seed=seed, paths=paths, extras=extras)
+        for name, known in members.items():
+            trained[name] = _judged(
+                made[name], known, period=period, newest=newest, until=until, policy=policy
+            )
+    return {name: trained[name] for name in histories}
+
+
+def _train(
+    histories: Mapping[str, pd.DataFrame],
+    steps: int,
+    *,
+    country: str,
+    seed: int,
+    paths: int,
+    extras: Mapping[str, pd.DataFrame] | None,
+) -> dict[str, SeriesForecast | str]:
+    """The forecasts of branches that end on one day, or why there is none; each alone if together fails."""
+    given: dict[str, Any] = {"country": country, "seed": seed, "paths": paths, "extras": extras}
+    made: dict[str, SeriesForecast | str] = {}
     try:
-        made = train_series(known, horizon, country=country, seed=seed, paths=paths)
+        return dict(train_panel(histories, steps, **given))
     except (ValueError, RuntimeError, ArithmeticError) as error:
-        # one broken series must not stop the bank's retune; the failure stands in its record
-        return _fallback(
-            known,
-            Verdict(False, f"training failed: {error}", Veto.FAILED),
-            None,
-            horizon=horizon,
-            country=country,
-            seed=seed,
-            paths=paths,
-        )
+        if len(histories) == 1:
+            return {name: str(error) for name in histories}
+    # one broken series must not stop the bank's retune; the failure stands in its record
+    for name, history in histories.items():
+        made |= _train({name: history}, steps, **given)
+    return made
+
+
+def _judged(
+    made: SeriesForecast | str,
+    known: pd.DataFrame,
+    *,
+    period: date,
+    newest: date,
+    until: date,
+    policy: Policy,
+) -> Trained:
+    """The branch with its champion, or what stands in for a champion that is vetoed."""
+    steps = (until - newest).days
+    if isinstance(made, str):
+        return _fallback(known, Verdict(False, f"training failed: {made}", Veto.FAILED), None, steps, PATHS)
     verdict = series_verdict(
         age_days=(period - newest).days,
         observations=made.observations,
@@ -70,18 +122,11 @@ def train_branch(
     )
     if verdict.fit:
         return Trained(_choice(made, made.champion, made.why), made.quantiles, made.paths, None)
-    return _fallback(known, verdict, made, horizon=horizon, country=country, seed=seed, paths=paths)
+    return _fallback(known, verdict, made, steps, len(made.paths.values))
 
 
 def _fallback(
-    known: pd.DataFrame,
-    verdict: Verdict,
-    made: SeriesForecast | None,
-    *,
-    horizon: int,
-    country: str,
-    seed: int,
-    paths: int,
+    known: pd.DataFrame, verdict: Verdict, made: SeriesForecast | None, steps: int, paths: int
 ) -> Trained:
     """The weeks8 forecast, with why the champion was not used; keep where weeks8 has too little to go on."""
     veto = verdict.reason if isinstance(verdict.reason, Veto) else None
@@ -90,9 +135,12 @@ def _fallback(
         return _keep(why, veto, observations=len(known))
     y = known.set_index(TIME)[VALUE].sort_index()
     y = y.reindex(pd.date_range(y.index[0], y.index[-1], freq="D", unit="us"))
-    days = pd.date_range(y.index[-1] + pd.Timedelta(days=1), periods=horizon, freq="D", unit="us")
-    rng = np.random.default_rng(seed)
-    values = candidates(y, days, country=country, paths=paths, rng=rng, among=(WEEKS8,))[0][WEEKS8]
+    days = pd.date_range(y.index[-1] + pd.Timedelta(days=1), periods=steps, freq="D", unit="us")
+    seed = 0 if made is None else int(made.parameters["seed"])
+    values = weeks8_paths(y.to_numpy(), steps, season=WEEK, paths=paths, rng=np.random.default_rng(seed))
+    if made is not None:
+        # the vetoed champion's paths still say which days go together, with which branches
+        values = arrange(np.sort(values, axis=0), ranks_of(made.paths.values))
     why = f"weeks8: {'' if made is None else made.champion + ' '}vetoed ({veto}), {verdict.condition}"
     choice = _choice(made, WEEKS8, why) if made else _nothing(WEEKS8, why, observations=len(known))
     return Trained(choice, forecast_frame(days, values, QUANTILES), SamplePaths(days[0].date(), values), veto)
@@ -111,6 +159,7 @@ def _choice(made: SeriesForecast, model: str, why: str) -> dict[str, Any]:
         "wql_weeks8": made.wql_weeks8,
         "coverage80": made.coverage80,
         "observations": made.observations,
+        "details": made.parameters,
     }
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from forecasting.frames import SCORED_QUANTILES
+from forecasting.models.statistical import MOST_STEPS, filled_up, statistical_quantiles
 from forecasting.models.weeks8 import weeks8_levels
 
 Floats = npt.NDArray[np.float64]
@@ -20,8 +21,6 @@ Anchor = Callable[[pd.Series, int, int, str], Floats]
 
 LEVELS: Final = np.array(SCORED_QUANTILES)
 _YEAR: Final = 365
-_MOST: Final = {1: 4 * 365, 24: 24 * 7 * 26, 48: 48 * 7 * 13}
-"""Steps that the slow models see."""
 
 
 def static(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
@@ -33,7 +32,7 @@ def static(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # n
 def seasonal_naive(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
     """Last week again, with the quantiles of a year's week-to-week differences."""
     season = 7 * per_day
-    filled = filled_up(y, season)
+    filled = filled_up(y.to_numpy(), season)
     recent = filled[-_YEAR * per_day :]
     errors = recent[season:] - recent[:-season]
     offsets = np.quantile(errors, LEVELS) if len(errors) else np.zeros(len(LEVELS))
@@ -46,25 +45,18 @@ def weeks8(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # n
 
 
 def auto_ets(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
-    """StatsForecast's AutoETS; below the day its season is the day (it allows 24 steps at most)."""
-    from statsforecast.models import AutoETS  # noqa: PLC0415
-
-    return _statsforecast(AutoETS(season_length=7 if per_day == 1 else min(per_day, 24)), y, steps, per_day)
+    """StatsForecast's AutoETS."""
+    return statistical_quantiles("auto_ets", y.to_numpy(), steps, per_day=per_day)
 
 
 def auto_theta(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
     """StatsForecast's AutoTheta."""
-    from statsforecast.models import AutoTheta  # noqa: PLC0415
-
-    return _statsforecast(AutoTheta(season_length=7 if per_day == 1 else per_day), y, steps, per_day)
+    return statistical_quantiles("auto_theta", y.to_numpy(), steps, per_day=per_day)
 
 
 def mstl(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
     """StatsForecast's MSTL with the week (and, below the day, the day) as seasons."""
-    from statsforecast.models import MSTL  # noqa: PLC0415
-
-    seasons = [7] if per_day == 1 else [per_day, 7 * per_day]
-    return _statsforecast(MSTL(season_length=seasons), y, steps, per_day)
+    return statistical_quantiles("mstl", y.to_numpy(), steps, per_day=per_day)
 
 
 def prophet(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:  # noqa: ARG001
@@ -111,33 +103,12 @@ def anchor_quantiles(
     return made
 
 
-def filled_up(y: pd.Series, season: int) -> Floats:
-    """The series without unknown steps: a week earlier's, else a week later's, else the median."""
-    values = y.to_numpy(copy=True)
-    for step in range(season, len(values)):
-        if np.isnan(values[step]):
-            values[step] = values[step - season]
-    for step in range(len(values) - season - 1, -1, -1):
-        if np.isnan(values[step]):
-            values[step] = values[step + season]
-    return np.where(np.isnan(values), np.nanmedian(values), values)
-
-
-def _statsforecast(model: Any, y: pd.Series, steps: int, per_day: int) -> Floats:
-    values = filled_up(y, 7 * per_day)[-_MOST[per_day] :]
-    bands = [20, 40, 60, 80]
-    answer = model.forecast(y=values, h=steps, level=bands)
-    lower = [answer[f"lo-{band}"] for band in reversed(bands)]
-    upper = [answer[f"hi-{band}"] for band in bands]
-    return np.maximum(np.array([*lower, answer["mean"], *upper], dtype=np.float64), 0.0)
-
-
 def _prophet(y: pd.Series, steps: int, per_day: int, country: str) -> Floats:
     from prophet import Prophet  # noqa: PLC0415
 
     for name in ("cmdstanpy", "prophet"):
         logging.getLogger(name).disabled = True
-    known = y.iloc[-_MOST[per_day] :].dropna()
+    known = y.iloc[-MOST_STEPS[per_day] :].dropna()
     model = Prophet()
     if country != "none":
         model.add_country_holidays(country)

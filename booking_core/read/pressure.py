@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import pandas as pd
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, and_, case, false, func, or_, select
 
 from booking_core import tables_forecast as tf
 from booking_core.read.bank import bank_settings
-from booking_core.read.sql import UTC_TIME, frame, typed
+from booking_core.read.sql import QUARTER_HOUR_SECONDS, UTC_TIME, frame, typed
 
 _IMPORTED: Final = "import:%"
 _MINUTE: Final = timedelta(minutes=1)
+_DAY: Final = timedelta(days=1)
+_OLDEST_RUN: Final = timedelta(days=7)
 
 
 def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd.DataFrame:
@@ -62,3 +64,43 @@ def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd
             "synthetic": "bool",
         },
     )
+
+
+def pressure_foreseen(engine: Engine, *, first: date, last: date) -> pd.DataFrame:
+    """What each quarter-hour of the bank-local days first..last was foreseen to bring, the day before.
+
+    [starts_utc (business), mean_rps, q50_rps, q90_rps, quarter_seconds, requests_per_wish], in order. Each
+    day comes from the newest ready run made on an earlier business day, at most a week before; days without
+    one are absent. The last two are the run's: wall seconds of a quarter-hour, and the ratio it was made with
+    (NaN where it does not say).
+    """
+    p, r = tf.forecast_pressure.c, tf.forecast_runs.c
+    runs = (
+        select(r.run_id, r.period, r.parameters)
+        .where(r.kind == "pressure", r.status == "ready")
+        .where(r.period >= first - _OLDEST_RUN, r.period < last)
+        .order_by(r.period, r.trained_utc, r.run_id)
+    )
+    with engine.connect() as connection:
+        found = connection.execute(runs).all()
+    settings = bank_settings(engine)
+    said = {run.run_id: run.parameters for run in found}
+    wanted = []
+    for day in (first + timedelta(days=n) for n in range((last - first).days + 1)):
+        made = [run.run_id for run in found if day - _OLDEST_RUN <= run.period < day]
+        if made:
+            starts, ends = (
+                datetime.combine(d, time(), settings.tzinfo()).astimezone(UTC) for d in (day, day + _DAY)
+            )
+            wanted.append(and_(p.run_id == made[-1], p.starts_utc >= starts, p.starts_utc < ends))
+    statement = (
+        select(p.starts_utc, p.mean_rps, p.q50_rps, p.q90_rps, p.run_id)
+        .where(or_(false(), *wanted))
+        .order_by(p.starts_utc)
+    )
+    columns = {"starts_utc": UTC_TIME, "mean_rps": "float64", "q50_rps": "float64", "q90_rps": "float64"}
+    rows = frame(engine, statement, columns | {"run_id": "str"})
+    parameters = {"quarter_seconds": float(QUARTER_HOUR_SECONDS), "requests_per_wish": float("nan")}
+    for name, unsaid in parameters.items():
+        rows[name] = [said[run_id].get(name, unsaid) for run_id in rows["run_id"]]
+    return typed(rows, columns | dict.fromkeys(parameters, "float64"))

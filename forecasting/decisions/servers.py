@@ -4,10 +4,14 @@ Requests of a day = wishes first made for a service day `lead_days` later × req
 the day by the measured profile of its day type. All three are measured on recent weeks (synthetic
 history counts too, and its share is reported); the policy states what is assumed until then. The cost of
 a request comes from real requests as soon as there are enough of them, and its source is reported.
+
+The quantiles are those of past errors where enough are known: requests that came ÷ requests foreseen the day
+before. They hold what the sample paths of demand do not: the shape of the day, requests per wish, the count.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -29,12 +33,41 @@ _OPEN_QUARTERS: Final = slice(32, 72)
 """08:00 to 18:00: the shape assumed for a day that was never measured."""
 _LEAST_DAYS: Final = 7
 """Below a week of matched days nothing is concluded from them."""
+_BUSY_RATIO: Final = 0.5
+"""Quarter-hours foreseen at half the day's peak or more are busy; their errors are kept apart."""
+_COLLAPSE_RATIO: Final = 0.1
+_COLLAPSE_LEAST_REQUESTS: Final = 16.0
+"""Where so many were foreseen and a tenth came, it was an outage: no error of the forecast."""
 
 MEASURED: Final = "measured"
 SYNTHETIC: Final = "synthetic"
 ASSUMED: Final = "assumed"
 
 Shares = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRatios:
+    """Quantiles of requests that came ÷ requests foreseen (its mean)."""
+
+    q50: float
+    q90: float
+
+
+@dataclass(frozen=True, slots=True)
+class PressureErrors:
+    """How far the pressure forecasts of the last weeks missed, a day ahead."""
+
+    busy: ErrorRatios
+    quiet: ErrorRatios
+    days: int
+
+    def as_record(self) -> dict[str, Any]:
+        """What a run says about it."""
+        return {
+            name: [round(ratios.q50, 4), round(ratios.q90, 4)]
+            for name, ratios in (("busy", self.busy), ("quiet", self.quiet))
+        } | {"days": self.days}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +89,8 @@ class PressureModel:
     """What cost_seconds comes from: measured (real requests), synthetic (the overlay), assumed (policy)."""
     cost_requests: int
     """On how many requests it was measured."""
+    errors: PressureErrors | None = None
+    """None: too few past forecasts are known; the spread is then that of the demand's paths alone."""
 
     def share(self, day_type: str, quarter: int) -> float:
         """The share of the day's requests in one local quarter-hour (0 to 95)."""
@@ -72,6 +107,7 @@ class PressureModel:
             "measured_days": self.measured_days,
             "synthetic_ratio": round(self.synthetic_ratio, 4),
             "day_types": sorted(self.profiles),
+            "errors": None if self.errors is None else self.errors.as_record(),
         }
 
 
@@ -154,6 +190,23 @@ def measure_pressure(quarters: pd.DataFrame, demand: Mapping[date, float], polic
     )
 
 
+def measure_errors(past: pd.DataFrame) -> PressureErrors | None:
+    """The errors of past forecasts; None below a week of days on which requests were foreseen and counted.
+
+    past: [day (date), foreseen, requests], requests a quarter-hour; foreseen a day ahead or more. Each
+    quarter-hour counts by what was foreseen. Outages (hardly anything came of a lot) are left out.
+    """
+    outage = (past["foreseen"] >= _COLLAPSE_LEAST_REQUESTS) & (
+        past["requests"] <= _COLLAPSE_RATIO * past["foreseen"]
+    )
+    rows = past[~outage & (past["foreseen"] > 0)]
+    days = int(rows["day"].nunique())
+    if days < _LEAST_DAYS:
+        return None
+    busy = rows["foreseen"] >= _BUSY_RATIO * rows.groupby("day")["foreseen"].transform("max")
+    return PressureErrors(_ratios(rows[busy]), _ratios(rows[~busy] if (~busy).any() else rows), days)
+
+
 def forecast_pressure(
     model: PressureModel,
     quarters: Sequence[Quarter],
@@ -166,18 +219,27 @@ def forecast_pressure(
 
     total: sample paths of the whole bank's demand. known: demand of the days up to the period.
     quarter_seconds: wall seconds that a business quarter-hour lasts. Quantiles come from the summed
-    paths; the spread within the day is the profile's.
+    paths, or from the model's errors where it has any: these were made a day ahead, so that what the paths
+    spread wider on later days is added.
     """
     by_day: dict[date, tuple[float, float, float]] = {}
     result = []
+    first_spread = _spread(_wishes(total.first_day, total, known))
+    peaks = {kind: float(profile.max()) for kind, profile in model.profiles.items()}
     for quarter in quarters:
         wished = quarter.day + timedelta(days=model.lead_days)
         if wished not in by_day:
             if (figures := _wishes(wished, total, known)) is None:
                 continue
             by_day[wished] = figures
-        scale = model.requests_per_wish * model.share(quarter.day_type, quarter.quarter) / quarter_seconds
+        share = model.share(quarter.day_type, quarter.quarter)
+        scale = model.requests_per_wish * share / quarter_seconds
         mean, q50, q90 = (wishes * scale for wishes in by_day[wished])
+        if model.errors is not None:
+            peak = peaks.get(quarter.day_type, float(model.default_profile.max()))
+            ratios = model.errors.busy if share >= _BUSY_RATIO * peak else model.errors.quiet
+            later = math.sqrt(max(0.0, _spread(by_day[wished]) ** 2 - first_spread**2))
+            q50, q90 = mean * ratios.q50, mean * _widened(ratios, later)
         result.append(QuarterPressure(quarter.starts_utc, mean, q50, q90))
     return result
 
@@ -212,6 +274,33 @@ def _wishes(day: date, total: SamplePaths, known: Mapping[date, float]) -> tuple
     if day in known:
         return (known[day],) * 3
     return None
+
+
+def _ratios(rows: pd.DataFrame) -> ErrorRatios:
+    """The ratio's quantiles, quarter-hours weighted by what was foreseen."""
+    ratio = (rows["requests"] / rows["foreseen"]).to_numpy(dtype=float)
+    order = np.argsort(ratio)
+    weight = np.cumsum(rows["foreseen"].to_numpy(dtype=float)[order])
+    q50, q90 = (
+        float(ratio[order][int(np.searchsorted(weight, level * weight[-1]))])
+        for level in (0.5, SERVER_QUANTILE)
+    )
+    return ErrorRatios(q50, q90)
+
+
+def _spread(wishes: tuple[float, float, float] | None) -> float:
+    """How far the wishes' 0.9 quantile lies above their median, in logs."""
+    if wishes is None or wishes[1] <= 0:
+        return 0.0
+    return math.log(wishes[2] / wishes[1])
+
+
+def _widened(ratios: ErrorRatios, later: float) -> float:
+    """The ratio's 0.9 quantile with a further, independent spread (in logs) added in quadrature."""
+    if ratios.q50 <= 0:
+        return ratios.q90 * math.exp(later)
+    own = math.log(ratios.q90 / ratios.q50)
+    return ratios.q50 * math.exp(math.hypot(own, later))
 
 
 def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy: Policy) -> tuple[float, int]:

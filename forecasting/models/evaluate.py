@@ -1,11 +1,12 @@
-"""How each model would have done on a series: rolling origins, the champion chosen anew at each.
+"""How each model would have done on a panel: rolling origins, the champion chosen anew at each.
 
-Here the champion is chosen and calibrated again at each origin from what was known then, so that its
-figures are those of the whole procedure, unlike the gate's own folds.
+The champion is chosen and calibrated at each origin from what was known then, so that its figures are those
+of the whole procedure, unlike a selection's own folds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,10 +15,14 @@ import pandas as pd
 
 from forecasting.frames import SCORED_QUANTILES, TIME, VALUE, Floats
 from forecasting.models.calendar import check_country
-from forecasting.models.intraday import PER_DAY, intraday_candidates, train_intraday
+from forecasting.models.components import make_components
+from forecasting.models.intraday import PER_DAY, intraday_models, train_intraday
 from forecasting.models.losses import coverage, mase, pinball
-from forecasting.models.openings import without_outages
-from forecasting.models.train import PATHS, SEASONAL_NAIVE, WEEK, candidates, regular_series, train_series
+from forecasting.models.panel import WEEK, panel_of
+from forecasting.models.seasonal_naive import seasonal_naive_paths
+from forecasting.models.selection import SCORED
+from forecasting.models.statistical import STATISTICAL, statistical_quantiles
+from forecasting.models.train import PATHS, SEASONAL_NAIVE, regular_series, train_panel
 
 CHAMPION: Final = "champion"
 NEWSVENDOR_LEVEL: Final = 0.9  # too small a quota costs nine times too large a one
@@ -43,69 +48,114 @@ class Score:
     steps: int
 
 
-def evaluate_series(
-    history: pd.DataFrame, horizon: int, *, freq: str, country: str, seed: int, folds: int
-) -> list[Score]:
-    """The scores at each origin: prophet or daily_profile, weeks8, blend, seasonal_naive, the champion.
+def evaluate_panel(
+    histories: Mapping[str, pd.DataFrame],
+    horizon: int,
+    *,
+    freq: str,
+    country: str,
+    seed: int,
+    folds: int,
+    challengers: bool = False,
+) -> list[tuple[str, Score]]:
+    """(id, score) of each series, origin and model: the components, seasonal_naive, the champion.
 
     Origins are the last `folds` horizons' beginnings, one step (a day at finer grains) further apart than the
-    horizon; those with less than two weeks before them are left out, so the list may be empty.
+    horizon; those with less than two weeks before them are left out, so the list may be empty. challengers:
+    StatsForecast's models, too.
     """
     country = check_country(country)
-    y = regular_series(history, freq)
+    series = {name: regular_series(history, freq) for name, history in histories.items()}
     per_day = PER_DAY.get(freq, 1)
-    scores: list[Score] = []
+    scores: list[tuple[str, Score]] = []
     for number in range(folds):
-        origin = len(y) - horizon - number * (horizon + per_day)
-        if origin < LEAST_WEEKS * WEEK * per_day:
+        back = horizon + number * (horizon + per_day)
+        past = {
+            name: y.iloc[:-back]
+            for name, y in series.items()
+            if len(y) - back >= LEAST_WEEKS * WEEK * per_day and y.iloc[:-back].notna().any()
+        }
+        if not past:
             break
-        past, coming = y.iloc[:origin], y.iloc[origin : origin + horizon]
-        if not past.notna().any() or not coming.notna().any():
-            continue
-        made = _all_models(past, pd.DatetimeIndex(coming.index), freq=freq, country=country, seed=seed)
-        actual, known = coming.to_numpy(), past.to_numpy()
-        scores += [
-            _score(name, coming.index[0], actual, paths, known, season=WEEK * per_day)
-            for name, paths in made.items()
-        ]
+        made = _answers(past, horizon, freq=freq, country=country, seed=seed)
+        for name, known in past.items():
+            y = series[name]
+            coming = y.iloc[len(known) : len(known) + horizon]
+            if not coming.notna().any():
+                continue
+            answers = made[name] | _simple(known, horizon, per_day, seed=seed, challengers=challengers)
+            scores += [
+                (name, _score(model, coming, quantiles, known.to_numpy(), season=WEEK * per_day))
+                for model, quantiles in answers.items()
+            ]
     return scores
 
 
-def _all_models(
-    past: pd.Series, coming: pd.DatetimeIndex, *, freq: str, country: str, seed: int
-) -> dict[str, Floats]:
-    """The paths of each model and of the champion."""
-    history = pd.DataFrame({TIME: past.index, VALUE: past.to_numpy()})
-    rng = np.random.default_rng([seed, 0])
+def _answers(
+    past: Mapping[str, pd.Series], horizon: int, *, freq: str, country: str, seed: int
+) -> dict[str, dict[str, Floats]]:
+    """By id and model: the quantiles (SCORED_QUANTILES, steps) of the components and the champion."""
+    histories = {
+        name: pd.DataFrame({TIME: known.index, VALUE: known.to_numpy()}) for name, known in past.items()
+    }
+    made: dict[str, dict[str, Floats]] = {}
     if freq in PER_DAY:
-        champion = train_intraday(history, len(coming), freq=freq, country=country, seed=seed)
-        made = intraday_candidates(past, coming, freq=freq, country=country, seed=seed)
-        return made | {CHAMPION: champion.values}
-    forecast = train_series(history, len(coming), country=country, seed=seed)
-    cleaned, _ = without_outages(past, country)
-    names = ("prophet", "weeks8", "blend", SEASONAL_NAIVE)
-    made, _ = candidates(cleaned, coming, country=country, paths=PATHS, rng=rng, among=names)
-    return made | {CHAMPION: forecast.paths.values}
+        step = pd.Timedelta(days=1) / PER_DAY[freq]
+        for name, known in past.items():
+            coming = pd.date_range(known.index[-1] + step, periods=horizon, freq=freq, unit="us")
+            fine = train_intraday(histories[name], horizon, freq=freq, country=country, seed=seed)
+            made[name] = {CHAMPION: fine.levels[SCORED]}
+            if len(known) >= LEAST_WEEKS * WEEK * PER_DAY[freq] and known.notna().any():
+                models = intraday_models(known, coming, freq=freq, country=country, seed=seed)
+                made[name] |= {model: values[SCORED] for model, values in models.items()}
+        return made
+    forecasts = train_panel(histories, horizon, country=country, seed=seed)
+    for name, known in past.items():
+        made[name] = {CHAMPION: forecasts[name].levels[SCORED]}
+        components = make_components(panel_of({name: known}, country), horizon).quantiles
+        made[name] |= {
+            model: values[0][SCORED] for model, values in components.items() if np.isfinite(values).all()
+        }
+    return made
 
 
-def _score(
-    model: str, origin: pd.Timestamp, actual: Floats, paths: Floats, history: Floats, *, season: int
-) -> Score:
-    """The figures of one model's paths."""
-    quantiles = np.quantile(paths, SCORED_QUANTILES, axis=0)
-    size = float(np.nansum(np.abs(actual)))
+def _simple(
+    known: pd.Series, horizon: int, per_day: int, *, seed: int, challengers: bool
+) -> dict[str, Floats]:
+    """Seasonal naive, and StatsForecast's models where asked for; one that breaks down is left out."""
+    paths = seasonal_naive_paths(
+        known.to_numpy(),
+        horizon,
+        season=WEEK * per_day,
+        paths=PATHS,
+        rng=np.random.default_rng([seed, 0]),
+        per_day=per_day,
+    )
+    made = {SEASONAL_NAIVE: np.quantile(paths, SCORED_QUANTILES, axis=0)}
+    for name in STATISTICAL if challengers else ():
+        try:
+            found = statistical_quantiles(name, known.to_numpy(), horizon, per_day=per_day)
+        except Exception:  # noqa: BLE001, S112 - a rival that cannot fit a series has no figure there
+            continue
+        if np.isfinite(found).all():
+            made[name] = found
+    return made
+
+
+def _score(model: str, coming: pd.Series, quantiles: Floats, history: Floats, *, season: int) -> Score:
+    """The figures of one model's quantiles."""
+    actual = coming.to_numpy()
     losses = [
         float(np.nansum(pinball(actual, forecast, level)))
         for forecast, level in zip(quantiles, SCORED_QUANTILES, strict=True)
     ]
-    middle = quantiles[SCORED_QUANTILES.index(0.5)]
     return Score(
         model=model,
-        origin=origin,
+        origin=pd.Timestamp(coming.index[0]),
         loss=2.0 * float(np.mean(losses)),
         newsvendor=losses[SCORED_QUANTILES.index(NEWSVENDOR_LEVEL)],
-        size=size,
-        mase=mase(actual, middle, history, season=season),
+        size=float(np.nansum(np.abs(actual))),
+        mase=mase(actual, quantiles[SCORED_QUANTILES.index(0.5)], history, season=season),
         coverage80=coverage(actual, quantiles[0], quantiles[-1]),
         steps=int((~np.isnan(actual)).sum()),
     )

@@ -6,6 +6,7 @@ demand, so its zeros become unknown.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -41,54 +42,84 @@ class Openings:
         absent. A holiday is closed when each day of its name had (almost) nothing or is absent; one never
         seen follows the majority of those seen.
         """
-        known = y.dropna()
-        if known.empty:
+        values = y.to_numpy(dtype=np.float64)
+        known = ~np.isnan(values)
+        if not known.any():
             return cls()
-        types = day_types(pd.DatetimeIndex(y.index), country)
-        ordinary = ~types["kind"].isin([HOLIDAY, MAKE_UP])
-        weekday = pd.Series(pd.DatetimeIndex(y.index).weekday, index=y.index)
-        recent = ordinary & (y.index > y.index[-1] - pd.Timedelta(days=RECENT_DAYS))
+        marks = _marks_of(pd.DatetimeIndex(y.index), country)
+        recent = marks.ordinary.copy()
+        recent[:-RECENT_DAYS] = False
         closed: set[int] = set()
         for number in range(7):
-            days = y[recent & (weekday == number)]
+            days = values[recent & (marks.weekday == number)]
             if len(days) >= LEAST_SEEN and not (days > 0).any():
                 closed.add(number)
-        usual = y[ordinary & ~weekday.isin(closed)]
-        level = float(usual.median()) if usual.notna().any() else 0.0
-        gaps_are_rare = bool(len(usual)) and float(usual.isna().mean()) < CLOSED_SHARE
+        open_weekday = ~np.isin(marks.weekday, sorted(closed))
+        usual = values[marks.ordinary & open_weekday]
+        seen = usual[~np.isnan(usual)]
+        level = float(np.median(seen)) if len(seen) else 0.0
+        gaps_are_rare = bool(len(usual)) and 1.0 - len(seen) / len(usual) < CLOSED_SHARE
         if level <= 0:
             return cls(frozenset(closed))
-        is_holiday = (types["kind"] == HOLIDAY) & ~weekday.isin(closed)
-        shut: dict[str, bool] = {}
-        days_shut = days_seen = 0
-        for name, days in y[is_holiday].groupby(types["holiday"][is_holiday]):
-            empty = days.fillna(0.0 if gaps_are_rare else np.inf) <= CLOSED_SHARE * level
-            shut[str(name)] = bool(empty.all())
-            days_shut, days_seen = days_shut + int(empty.sum()), days_seen + len(days)
+        on_holiday = np.flatnonzero(marks.holiday & open_weekday)
+        units = np.where(known, values, 0.0 if gaps_are_rare else np.inf)[on_holiday]
+        empty = units <= CLOSED_SHARE * level
+        names = marks.names[on_holiday]
+        open_names = frozenset(str(name) for name in names[~empty])
         return cls(
             frozenset(closed),
-            frozenset(name for name, is_shut in shut.items() if is_shut),
-            frozenset(name for name, is_shut in shut.items() if not is_shut),
-            days_seen >= LEAST_SEEN and days_shut * 2 > days_seen,
+            frozenset(str(name) for name in names[empty]) - open_names,
+            open_names,
+            len(empty) >= LEAST_SEEN and int(empty.sum()) * 2 > len(empty),
         )
 
     def open_days(self, days: pd.DatetimeIndex, country: str) -> Bools:
         """Per day whether it is open; a make-up workday is open when any workday is."""
-        types = day_types(days, country)
-        kind = types["kind"].to_numpy()
-        weekday_closed = np.isin(np.asarray(days.weekday), sorted(self.closed_weekdays))
-        holiday_closed = np.array(
-            [
-                name in self.closed_holidays
-                or (self.unseen_holidays_closed and name not in self.open_holidays)
-                for name in types["holiday"]
-            ],
-            dtype=bool,
-        )
-        closed = np.where(kind == HOLIDAY, weekday_closed | holiday_closed, weekday_closed)
-        make_up_closed = len(self.closed_weekdays) >= 7  # noqa: PLR2004 - the days of a week
-        opened: Bools = ~np.where(kind == MAKE_UP, make_up_closed, closed).astype(bool)
-        return opened
+        marks = _marks_of(days, country)
+        closed = np.isin(marks.weekday, sorted(self.closed_weekdays))
+        for place in np.flatnonzero(marks.holiday & ~closed):
+            name = marks.names[place]
+            closed[place] = name in self.closed_holidays or (
+                self.unseen_holidays_closed and name not in self.open_holidays
+            )
+        closed[marks.make_up] = len(self.closed_weekdays) >= 7  # noqa: PLR2004 - the days of a week
+        return ~closed
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """What the calendar says of each of some days."""
+
+    ordinary: Bools
+    holiday: Bools
+    make_up: Bools
+    names: np.ndarray[tuple[int], np.dtype[np.object_]]
+    weekday: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def _marks_of(days: pd.DatetimeIndex, country: str) -> _Marks:
+    """The marks of ascending days; those without holes are kept, since every series asks for the same."""
+    span = (days[-1] - days[0]).days + 1 if len(days) else 0
+    if span == len(days) and span:
+        return _marks_of_span(days[0].normalize(), span, country)
+    return _marks(days, country)
+
+
+@functools.lru_cache(maxsize=64)
+def _marks_of_span(first: pd.Timestamp, days: int, country: str) -> _Marks:
+    return _marks(pd.date_range(first, periods=days, freq="D", unit="us"), country)
+
+
+def _marks(days: pd.DatetimeIndex, country: str) -> _Marks:
+    types = day_types(days, country)
+    holiday, make_up = ((types["kind"] == kind).to_numpy() for kind in (HOLIDAY, MAKE_UP))
+    return _Marks(
+        ~(holiday | make_up),
+        holiday,
+        make_up,
+        types["holiday"].to_numpy(dtype=object),
+        np.asarray(days.weekday, dtype=np.int64),
+    )
 
 
 def without_outages(y: pd.Series, country: str) -> tuple[pd.Series, int]:

@@ -44,15 +44,3 @@ def arrange(marginals: Floats, ranks: Ranks) -> Floats:
 def stratified_levels(paths: int) -> Floats:
     """Evenly spaced quantile levels, one for each path."""
     return (np.arange(paths) + 0.5) / paths
-
-
-def blend(first: Floats, second: Floats, share: Floats | float = 0.5) -> Floats:
-    """The quantile average of two forecasts, joined as `first` is; `share` (steps,) weighs `first`."""
-    average = share * np.sort(first, axis=0) + (1.0 - share) * np.sort(second, axis=0)
-    return arrange(average, ranks_of(first))
-
-
-def spread(paths: Floats, factor: float) -> Floats:
-    """The paths moved away from (factor > 1) or towards each step's median, never below 0."""
-    middle = np.median(paths, axis=0)
-    return np.maximum(middle + factor * (paths - middle), 0.0)

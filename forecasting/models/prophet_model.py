@@ -1,18 +1,16 @@
-"""Prophet on open days with day-type regressors, errors redrawn from residuals. Only this file has prophet.
+"""Prophet on open days with day-type regressors, as the course of a group. Only this file has prophet.
 
 Chosen against Prophet's known traps: no 30.5-day terms (they drift off the month end: month edges are
 counted in workdays), no weekly Fourier (the effective weekday is a regressor), counts on a square-root or
-log scale (never negative), no Newton fallback (it may take minutes on flat series), a time limit, an output
-folder of its own.
+log scale (never negative), no samples (what a series missed of its course gives the spread), no Newton
+fallback (it may take minutes on flat series), a time limit, an output folder of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,8 +19,7 @@ import pandas as pd
 from prophet import Prophet
 
 from forecasting.frames import Floats
-from forecasting.models.calendar import WEEKDAY_PREFIX, Bools, regressors
-from forecasting.models.paths import block_bootstrap
+from forecasting.models.calendar import Bools, regressors
 
 SECONDS_LIMIT: Final = 8.0
 MOST_DAYS: Final = 4 * 365  # older days cost time and tell about another time
@@ -33,11 +30,7 @@ LEAST_SEEN: Final = 3  # a day type seen less often is not learned
 REGRESSOR_PRIOR: Final = 1.0
 NAMED_PRIOR: Final = 0.1  # a single holiday leans on what all holidays have in common
 LOG_LEAST_MEDIAN: Final = 20.0  # below, log1p bends counts too much; the square root levels Poisson noise
-SPECIAL_DEVIATIONS: Final = 2.0
-BLOCK_DAYS: Final = 14
-LEVEL_DAYS: Final = 28
-LEVEL_SHARE: Final = 0.7  # Prophet's trend is stiff; on 8 real sets this share cut its WQL by 5 %
-MOST_OVER_SEEN: Final = 4.0  # no path above this multiple of the largest day seen
+MOST_OVER_SEEN: Final = 4.0  # no course above this multiple of the largest day seen
 
 # cmdstanpy tells of every start and stop, and sets its level when first used, so a level set here would not
 # last; what matters comes as an exception
@@ -51,11 +44,10 @@ class CannotFitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProphetFit:
-    """A fitted model: what `sample` needs."""
+    """A fitted model: what its course needs."""
 
     model: Any
     columns: tuple[str, ...]
-    residuals: Floats
     country: str
     logarithmic: bool
     largest: float
@@ -102,11 +94,9 @@ def fit_prophet(y: pd.Series, open_days: Bools, *, country: str) -> ProphetFit:
         raise CannotFitError(f"the optimiser took more than {SECONDS_LIMIT:g} s") from error
     except RuntimeError as error:
         raise CannotFitError(f"the optimiser gave up: {str(error).splitlines()[0]}") from error
-    fitted = model.predict(table)["yhat"].to_numpy()
     return ProphetFit(
         model=model,
         columns=tuple(kept.columns),
-        residuals=scaled - fitted,
         country=country,
         logarithmic=logarithmic,
         largest=float(known.max()),
@@ -119,52 +109,16 @@ def fit_prophet(y: pd.Series, open_days: Bools, *, country: str) -> ProphetFit:
     )
 
 
-def prophet_paths(
-    fit: ProphetFit, days: pd.DatetimeIndex, *, paths: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Sample paths (paths, days) ≥ 0 of the coming days, and how special each day is (days,), 0 to 1.
-
-    A path is a drawn trend + the calendar + residuals redrawn in blocks; the level moves by most of what
-    the last four weeks' residuals have in common. A day is special by the part of its calendar that is not
-    its weekday's, 1 from two residual deviations on. Days are taken as open; the caller sets closed ones to
-    0.
-    """
+def prophet_course(fit: ProphetFit, days: pd.DatetimeIndex) -> Floats:
+    """What Prophet says of the days (days,), past or coming, in units ≥ 0: trend and calendar, no noise."""
     table = regressors(days, fit.country).reindex(columns=list(fit.columns), fill_value=0.0)
-    table = table.assign(ds=days).reset_index(drop=True)
-    predicted = fit.model.predict(table)
-    fit.model.uncertainty_samples = paths
-    with _numpy_seeded(int(rng.integers(2**32))):
-        trends = fit.model.predictive_samples(table)["trend"].T
-    fit.model.uncertainty_samples = 0
-    calendar = (predicted["yhat"] - predicted["trend"]).to_numpy()
-    centred = fit.residuals - fit.residuals.mean()
-    noise = block_bootstrap(centred, paths, len(days), block=BLOCK_DAYS, align=1, rng=rng)
-    level = LEVEL_SHARE * fit.residuals[-LEVEL_DAYS:].mean()
+    predicted = fit.model.predict(table.assign(ds=days).reset_index(drop=True))["yhat"].to_numpy()
     ceiling = _scaled(np.array(MOST_OVER_SEEN * fit.largest), logarithmic=fit.logarithmic)
-    scaled = np.clip(trends + calendar + level + noise, 0.0, ceiling)
-    values = np.expm1(scaled) if fit.logarithmic else np.square(scaled)
-    effects = [name for name in fit.columns if not name.startswith(WEEKDAY_PREFIX)]
-    effect = predicted[effects].sum(axis=1).to_numpy()
-    deviation = float(fit.residuals.std())
-    special = (
-        np.minimum(np.abs(effect) / (SPECIAL_DEVIATIONS * deviation), 1.0)
-        if deviation > 0
-        else np.ones(len(days))
-    )
-    return values, special
+    scaled = np.clip(predicted, 0.0, ceiling)
+    course: Floats = np.expm1(scaled) if fit.logarithmic else np.square(scaled)
+    return course
 
 
 def _scaled(y: Floats, *, logarithmic: bool) -> Floats:
     """Counts on the scale that the model is fitted on."""
     return np.log1p(y) if logarithmic else np.sqrt(y)
-
-
-@contextlib.contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Numpy's global generator seeded for a while and put back: Prophet draws its trends from it."""
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002

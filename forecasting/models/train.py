@@ -1,44 +1,66 @@
-"""The forecast of one daily series: candidates, gate, champion, calibrated paths."""
+"""The forecast of daily series: a panel's champion, calibrated, as quantiles and joint sample paths."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from forecasting.frames import QUANTILES, TIME, VALUE, Floats, SamplePaths, forecast_frame, history_frame
-from forecasting.models.backtest import Judgement, fold_origins, judge
+from forecasting.frames import (
+    MEAN,
+    QUANTILES,
+    TIME,
+    TIME_DTYPE,
+    VALUE,
+    Floats,
+    SamplePaths,
+    history_frame,
+    quantile_column,
+)
 from forecasting.models.calendar import check_country
-from forecasting.models.openings import Openings, without_outages
-from forecasting.models.paths import blend, spread
-from forecasting.models.prophet_model import CannotFitError, fit_prophet, prophet_paths
+from forecasting.models.components import MODEL_LEVELS
+from forecasting.models.panel import WEEK, Panel, panel_of
+from forecasting.models.paths import stratified_levels
+from forecasting.models.reconcile import joint_paths, past_days, quantile_functions
 from forecasting.models.seasonal_naive import seasonal_naive_paths
-from forecasting.models.weeks8 import weeks8_paths
+from forecasting.models.selection import (
+    RESIDUAL_DAYS,
+    PanelForecast,
+    Selection,
+    forecast_panel,
+    select,
+)
 
-PROPHET: Final = "prophet"
-WEEKS8: Final = "weeks8"
-BLEND: Final = "blend"
 SEASONAL_NAIVE: Final = "seasonal_naive"
-
-WEEK: Final = 7
+BORROWED: Final = "borrowed"
 PATHS: Final = 200
+LEAST_WEEKS: Final = 2
+MEAN_LEVELS: Final = 199
+"""Even steps of the quantile function that its mean is taken over."""
+SMALL_COUNT: Final = 5.0
+"""Whole counts with a usual value below are forecast in whole units: half a customer does not come."""
+MOST_SKETCHED: Final = 400
+"""A history's steps that seasonal naive looks at."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesForecast:
     """The forecast of one daily series and how it came about.
 
-    champion: prophet | weeks8 | blend | seasonal_naive; why: one sentence with numbers. quantiles: `ds`,
-    `mean`, `q0.1`…`q0.9`, one row a day. wql_* and coverage80 come from the backtest, None where none was
-    possible; coverage80 is the share of backtest days inside the calibrated 80 % band, each fold calibrated
-    on the others. observations: known days used. parameters: what a rerun needs to know, JSON-able.
+    champion: combination | daytype | prophet | weeks8 | borrowed | seasonal_naive; why: one sentence with
+    numbers. levels: quantiles (MODEL_LEVELS, steps). quantiles: `ds`, `mean`, `q0.1`…`q0.9`, one row a day.
+    wql_* and coverage80 come from the backtest, None where none was possible; coverage80 is the share of
+    backtest days inside the calibrated 80 % band, each fold calibrated on the others. observations: known
+    days used. parameters: what a rerun needs to know, JSON-able.
     """
 
     champion: str
     why: str
-    quantiles: pd.DataFrame
+    days: pd.DatetimeIndex
+    levels: Floats
     paths: SamplePaths
     wql_champion: float | None
     wql_weeks8: float | None
@@ -46,145 +68,164 @@ class SeriesForecast:
     observations: int
     parameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def quantiles(self) -> pd.DataFrame:
+        """The stored levels by day."""
+        return self.table(QUANTILES)
+
+    def table(self, levels: Sequence[float]) -> pd.DataFrame:
+        """`ds`, `mean` and a column for each level, ascending; quantiles never cross."""
+        return quantile_table(self.days, self.levels, levels)
+
 
 def train_series(
     history: pd.DataFrame, horizon_days: int, *, country: str, seed: int, paths: int = PATHS
 ) -> SeriesForecast:
-    """The forecast of `horizon_days` days after the last day of `history` (columns `ds` naive, `y` ≥ 0).
+    """The forecast of `horizon_days` days after the last day of `history`: a panel of one series."""
+    return train_panel({"": history}, horizon_days, country=country, seed=seed, paths=paths)[""]
 
-    Missing days and NaN are unknown, not 0. Rows may be in any order; two rows of one day raise ValueError,
-    as do an empty history, a negative `y` and a horizon below 1; an unknown country raises
-    UnknownCountryError. The same arguments give the same numbers.
+
+def train_panel(
+    histories: Mapping[str, pd.DataFrame],
+    horizon_days: int,
+    *,
+    country: str,
+    seed: int,
+    paths: int = PATHS,
+    extras: Mapping[str, pd.DataFrame] | None = None,
+    selection: Selection | None = None,
+) -> dict[str, SeriesForecast]:
+    """The forecast of each series for `horizon_days` days after its own last day, by id.
+
+    histories: columns `ds` naive, `y` ≥ 0. Missing days and NaN are unknown, not 0. Rows may be in any order;
+    two rows of one day raise ValueError, as do an empty history, a negative `y` and a horizon below 1; an
+    unknown country raises UnknownCountryError. extras: further day features by id (index days, past and
+    coming). selection: a champion chosen before, for a refresh. The same arguments give the same numbers.
+
+    Series that end together are judged together; path k of each draws the same past days, so that sums over
+    branches keep what they have in common.
     """
     if horizon_days < 1:
         raise ValueError(f"horizon_days is {horizon_days}; expected at least 1")
     country = check_country(country)
-    y = regular_series(history, "D")
-    cleaned, outage_days = without_outages(y, country)
-    observations = int(cleaned.notna().sum())
-    rng = np.random.default_rng(seed)
-    days = pd.date_range(y.index[-1] + pd.Timedelta(days=1), periods=horizon_days, freq="D", unit="us")
-    choice = choose(cleaned, horizon_days, country=country, seed=seed)
-    made, failures = candidates(cleaned, days, country=country, paths=paths, rng=rng, among=choice.needs)
-    if choice.champion not in made:
-        reason = "; ".join(f"{name}: {text}" for name, text in failures.items())
-        choice = replace(
-            choice, champion=WEEKS8, why=f"weeks8: the champion's last fit failed ({reason})", factor=1.0
+    series = {name: regular_series(history, "D") for name, history in histories.items()}
+    by_end: dict[pd.Timestamp, dict[str, pd.Series]] = {}
+    for name, y in series.items():
+        by_end.setdefault(y.index[-1], {})[name] = y
+    made: dict[str, SeriesForecast] = {}
+    for members in by_end.values():
+        made |= _train_together(
+            members, horizon_days, country=country, seed=seed, paths=paths, extras=extras, selection=selection
         )
-        made, _ = candidates(cleaned, days, country=country, paths=paths, rng=rng, among=(WEEKS8,))
-    values = spread(made[choice.champion], choice.factor)
+    return {name: made[name] for name in histories}
+
+
+def _train_together(
+    series: Mapping[str, pd.Series],
+    steps: int,
+    *,
+    country: str,
+    seed: int,
+    paths: int,
+    extras: Mapping[str, pd.DataFrame] | None,
+    selection: Selection | None,
+) -> dict[str, SeriesForecast]:
+    """The forecasts of series that end on the same day."""
+    panel = panel_of(series, country)
+    chosen = selection or select(panel, steps, extras=extras)
+    forecast = forecast_panel(panel, steps, chosen, extras=extras, chosen_rates=selection is not None)
+    known = (~np.isnan(panel.values)).sum(axis=1)
+    levels = forecast.quantiles.copy()
+    names: list[str | None] = [None] * len(panel.ids)
+    for place, days in enumerate(known):
+        if not np.isfinite(levels[place]).all():
+            levels[place], names[place] = _naive(panel, place, steps, seed), SEASONAL_NAIVE
+        elif days < LEAST_WEEKS * WEEK:
+            names[place] = BORROWED if len(panel.ids) > 1 else SEASONAL_NAIVE
+        levels[place] = _whole(panel.values[place], levels[place])
+    rng = np.random.default_rng(seed)
+    drawn = past_days(RESIDUAL_DAYS, paths=paths, steps=steps, rng=rng)
+    joined = joint_paths(levels, MODEL_LEVELS, forecast.residuals, drawn, np.random.default_rng([seed, 1]))
+    return {
+        name: _answer(panel, place, levels[place], joined[place], forecast, chosen, names[place], seed)
+        for place, name in enumerate(panel.ids)
+    }
+
+
+def _answer(
+    panel: Panel,
+    place: int,
+    levels: Floats,
+    paths: Floats,
+    forecast: PanelForecast,
+    chosen: Selection,
+    instead: str | None,
+    seed: int,
+) -> SeriesForecast:
+    """One series' forecast; `instead` names what stood in for the champion."""
+    name = panel.ids[place]
+    known = int((~np.isnan(panel.values[place])).sum())
+    why = chosen.why
+    if instead is not None:
+        why = f"{instead}: {known} known days, weeks8 needs {LEAST_WEEKS * WEEK}"
+    scored = instead is None
+    rates = forecast.made.rates[place]
     return SeriesForecast(
-        champion=choice.champion,
-        why=choice.why,
-        quantiles=forecast_frame(days, values, QUANTILES),
-        paths=SamplePaths(days[0].date(), values),
-        wql_champion=choice.wql.get(choice.champion),
-        wql_weeks8=choice.wql.get(WEEKS8),
-        coverage80=choice.coverage80,
-        observations=observations,
+        champion=instead or chosen.champion,
+        why=why,
+        days=forecast.days,
+        levels=levels,
+        paths=SamplePaths(forecast.days[0].date(), paths),
+        wql_champion=_known(chosen.series_wql[place]) if scored else None,
+        wql_weeks8=_known(chosen.weeks8_wql[place]) if scored else None,
+        coverage80=_known(chosen.coverage80[place]) if scored else None,
+        observations=known,
         parameters={
-            "country": country,
+            **chosen.as_record(),
+            "country": panel.country,
             "seed": seed,
-            "paths": paths,
-            "horizon_days": horizon_days,
-            "spread_factor": round(choice.factor, 4),
-            "outage_days": outage_days,
-            "wql": {name: round(score, 5) for name, score in choice.wql.items()},
+            "paths": len(paths),
+            "horizon_days": levels.shape[1],
+            "spread_factor": round(float(chosen.spread.series[place]), 4),
+            "rates": {"daytype": rates.daytype, "prophet": rates.prophet},
+            "gaps": [
+                {"day": gap.day.isoformat(), "kind": str(gap.kind), "units": gap.units, "why": gap.why}
+                for gap in panel.gaps.get(name, ())
+            ],
         },
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The gate's verdict on a series."""
-
-    champion: str
-    why: str
-    wql: dict[str, float]
-    coverage80: float | None
-    factor: float
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The candidates to make for the champion's forecast."""
-        return (PROPHET, WEEKS8, BLEND) if self.champion == BLEND else (self.champion,)
+def quantile_table(days: pd.DatetimeIndex, known: Floats, levels: Sequence[float]) -> pd.DataFrame:
+    """`ds`, `mean` and one column a level of quantiles known at MODEL_LEVELS (levels, steps)."""
+    ascending = sorted(set(levels))
+    asked = np.array([*ascending, *stratified_levels(MEAN_LEVELS)])
+    values = quantile_functions(known[None], MODEL_LEVELS, asked)[0]
+    table = {TIME: days.astype(TIME_DTYPE), MEAN: values[len(ascending) :].mean(axis=0)}
+    cuts = np.maximum.accumulate(values[: len(ascending)], axis=0)
+    table |= {quantile_column(level): cut for level, cut in zip(ascending, cuts, strict=True)}
+    return pd.DataFrame(table)
 
 
-def choose(y: pd.Series, horizon_days: int, *, country: str, seed: int) -> Choice:
-    """The champion of a regular, cleaned daily series, judged by rolling origins; the least WQL wins.
-
-    Below two weeks of known days: seasonal naive; too short for two folds with 8 weeks before the first:
-    weeks8.
-    """
-    known = int(y.notna().sum())
-    if known < 2 * WEEK:
-        why = f"seasonal_naive: {known} known days, weeks8 needs {2 * WEEK}"
-        return Choice(SEASONAL_NAIVE, why, {}, None, 1.0)
-    folds = fold_origins(len(y), horizon_days)
-    if not folds:
-        why = f"weeks8: {len(y)} days of history are too short to judge Prophet"
-        return Choice(WEEKS8, why, {}, None, 1.0)
-    failures: dict[str, str] = {}
-
-    def forecast(past: pd.Series, days: pd.DatetimeIndex, fold: int) -> dict[str, Floats]:
-        rng = np.random.default_rng([seed, fold + 1])
-        made, failed = candidates(past, days, country=country, paths=PATHS, rng=rng)
-        failures.update(failed)
-        return made
-
-    judged: Judgement = judge(y, folds, forecast)
-    champion = judged.best(steady=BLEND, fallback=WEEKS8)
-    return Choice(
-        champion=champion,
-        why=explain(champion, judged) + "".join(f"; no {name}: {text}" for name, text in failures.items()),
-        wql=judged.wql,
-        coverage80=judged.coverage80(champion),
-        factor=judged.spread_factor(champion),
+def _naive(panel: Panel, place: int, steps: int, seed: int) -> Floats:
+    """Seasonal naive's quantiles (MODEL_LEVELS, steps): it needs nothing."""
+    history = panel.values[place][-MOST_SKETCHED:]
+    paths = seasonal_naive_paths(
+        history, steps, season=WEEK, paths=PATHS, rng=np.random.default_rng([seed, place])
     )
+    return np.quantile(paths, MODEL_LEVELS, axis=0)
 
 
-def explain(champion: str, judged: Judgement, *, unit: str = "days") -> str:
-    """The choice in a sentence with its numbers."""
-    ranked = sorted(judged.wql.items(), key=lambda scored: scored[1])
-    scores = ", ".join(f"{name} {score:.4f}" for name, score in ranked)
-    rank = "lowest WQL" if ranked[0][1] == judged.wql[champion] else "steadiest within 5 % of the lowest WQL"
-    return f"{champion}: {rank} in {judged.folds} folds of {judged.fold_days} {unit} ({scores})"
+def _whole(history: Floats, levels: Floats) -> Floats:
+    """Quantiles of small whole counts in whole units, others as they are."""
+    known = history[~np.isnan(history)]
+    if not len(known) or np.median(known) >= SMALL_COUNT or (known != np.rint(known)).any():
+        return levels
+    return np.rint(levels)
 
 
-def candidates(
-    y: pd.Series,
-    days: pd.DatetimeIndex,
-    *,
-    country: str,
-    paths: int,
-    rng: np.random.Generator,
-    among: tuple[str, ...] = (PROPHET, WEEKS8, BLEND),
-) -> tuple[dict[str, Floats], dict[str, str]]:
-    """The paths (paths, days) of each candidate by name, and why others are missing.
-
-    `days` follow the regular series `y`. Closed days are exactly 0 in every candidate.
-    """
-    openings = Openings.of(y, country)
-    past_open = openings.open_days(pd.DatetimeIndex(y.index), country)
-    opened = openings.open_days(days, country)
-    seen = y.where(past_open).to_numpy()
-    made: dict[str, Floats] = {}
-    failures: dict[str, str] = {}
-    special = np.zeros(len(days))
-    if PROPHET in among:
-        try:
-            fit = fit_prophet(y, past_open, country=country)
-            made[PROPHET], special = prophet_paths(fit, days, paths=paths, rng=rng)
-        except CannotFitError as error:
-            failures[PROPHET] = str(error)
-    if WEEKS8 in among:
-        made[WEEKS8] = weeks8_paths(seen, len(days), season=WEEK, paths=paths, rng=rng)
-    if SEASONAL_NAIVE in among:
-        made[SEASONAL_NAIVE] = seasonal_naive_paths(seen, len(days), season=WEEK, paths=paths, rng=rng)
-    if BLEND in among and PROPHET in made and WEEKS8 in made:
-        # weeks8 does not know a month end or a holiday: there the blend is Prophet
-        made[BLEND] = blend(made[PROPHET], made[WEEKS8], 0.5 + 0.5 * special)
-    return {name: np.where(opened, values, 0.0) for name, values in made.items()}, failures
+def _known(score: np.float64) -> float | None:
+    return float(score) if np.isfinite(score) else None
 
 
 def regular_series(history: pd.DataFrame, freq: str) -> pd.Series:

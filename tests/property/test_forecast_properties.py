@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecasting.frames import QUANTILES, Floats, forecast_frame, quantile_column
+from forecasting.frames import QUANTILES, Floats, quantile_column
+from forecasting.models.combine import Spread, combined, learn_weights
 from forecasting.models.intraday import train_intraday
 from forecasting.models.losses import weighted_quantile_loss
-from forecasting.models.paths import arrange, blend, block_bootstrap, ranks_of, spread
+from forecasting.models.paths import block_bootstrap
 from forecasting.models.train import train_series
 from forecasting.models.weeks8 import weeks8_levels
 
@@ -71,8 +72,8 @@ def test_any_daily_history_has_a_sound_forecast(history: pd.DataFrame, horizon: 
 def test_any_hourly_history_has_a_sound_forecast(history: pd.DataFrame, horizon: int) -> None:
     """The same holds below the day, from any hour on."""
     forecast = train_intraday(history, horizon, freq="h", country="none", seed=1, paths=40)
-    table = forecast_frame(forecast.steps, forecast.values)
-    assert_sound(table, history["ds"].max(), pd.Timedelta(hours=1), horizon)
+    assert forecast.values.shape == (40, horizon)
+    assert_sound(forecast.table(QUANTILES), history["ds"].max(), pd.Timedelta(hours=1), horizon)
 
 
 @settings(max_examples=6, deadline=None)
@@ -86,33 +87,45 @@ def test_the_same_call_gives_the_same_numbers(history: pd.DataFrame, seed: int) 
     assert np.array_equal(first.paths.values, second.paths.values)
 
 
-matrices = arrays(np.float64, st.tuples(st.integers(1, 20), st.integers(1, 9)), elements=st.floats(0, 1e6))
-
-
-@given(matrices, st.floats(0, 1))
-def test_a_blend_lies_between_its_parts_and_keeps_the_first_ones_order(first: Floats, share: float) -> None:
-    """Each quantile of the blend lies between those of the two, and paths keep their ranks."""
-    second = first[::-1] / 2.0 + 3.0
-    mixed = blend(first, second, share)
-    low = np.minimum(np.sort(first, axis=0), np.sort(second, axis=0))
-    high = np.maximum(np.sort(first, axis=0), np.sort(second, axis=0))
-    slack = 1e-9 * (1.0 + high)
-    assert (np.sort(mixed, axis=0) >= low - slack).all()
-    assert (np.sort(mixed, axis=0) <= high + slack).all()
-    assert np.array_equal(mixed, arrange(np.sort(mixed, axis=0), ranks_of(first)))
-
-
-odd_paths = arrays(
-    np.float64, st.tuples(st.sampled_from([1, 3, 9, 21]), st.integers(1, 9)), elements=st.floats(0, 1e6)
+tables = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.just(5), st.integers(1, 6)),
+    elements=st.floats(0, 1e6),
 )
 
 
-@given(odd_paths, st.floats(0.7, 2.0))
-def test_spreading_keeps_the_median_and_the_sign(paths: Floats, factor: float) -> None:
-    """Spread paths have the same median at each step, and stay at 0 or above."""
-    moved = spread(paths, factor)
+@given(tables, st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+def test_a_combination_lies_between_its_parts(quantiles: Floats, raw: list[float]) -> None:
+    """Each quantile of the average lies between the models', and quantiles that did not cross do not."""
+    ordered = np.sort(quantiles, axis=2)
+    weights = np.array(raw[: len(ordered)]) / sum(raw[: len(ordered)])
+    mixed = combined(ordered, weights)
+    slack = 1e-9 * (1.0 + ordered.max())
+    assert (mixed >= ordered.min(axis=0) - slack).all()
+    assert (mixed <= ordered.max(axis=0) + slack).all()
+    assert (np.diff(mixed, axis=1) >= -slack).all()
+
+
+@given(tables, st.floats(0.5, 2.5), st.floats(0.5, 2.5))
+def test_spreading_keeps_the_median_and_the_sign(quantiles: Floats, usual: float, special: float) -> None:
+    """Widened quantiles have the same median at each step, and stay at 0 or above, in order."""
+    ordered = np.sort(quantiles[0], axis=1)
+    days = np.arange(ordered.shape[2]) % 2 == 0
+    moved = Spread(np.full(len(ordered), usual), special).widened(ordered, days, 2)
     assert (moved >= 0).all()
-    assert np.allclose(np.median(moved, axis=0), np.median(paths, axis=0), rtol=1e-9, atol=1e-6)
+    assert np.allclose(moved[:, 2], ordered[:, 2])
+    assert (np.diff(moved, axis=1) >= -1e-9 * (1.0 + ordered.max())).all()
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 4), st.just(3), st.just(20)), elements=st.floats(0, 1e3)),
+    arrays(np.float64, st.just(20), elements=st.floats(0, 1e3)),
+)
+def test_learned_weights_are_shares(quantiles: Floats, actual: Floats) -> None:
+    """Whatever the models said, their weights are at least 0 and sum to 1."""
+    weights = learn_weights(actual, np.sort(quantiles, axis=1), np.array([0.1, 0.5, 0.9]))
+    assert (weights >= 0).all()
+    assert np.isclose(weights.sum(), 1.0)
 
 
 @given(
