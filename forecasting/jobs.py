@@ -32,7 +32,6 @@ from forecasting.decisions.guardrails import run_verdict
 from forecasting.decisions.plan import KEEP, quota_plan, server_plan_id
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import QuotaProposal
-from forecasting.frames import ID, TIME, VALUE
 from forecasting.periods import (
     begun_day,
     business_period,
@@ -101,43 +100,17 @@ def start_training(period: str) -> str:
 
 def train_batch(period: str, branch_ids: list[str]) -> dict[str, str]:
     """The model used for each branch of the batch ("keep": none); branches trained before are left alone."""
-    from forecasting.training import train_branches  # noqa: PLC0415  (loads Prophet: only where it is needed)
+    from forecasting import batches  # noqa: PLC0415  (loads Prophet: only where it is needed)
 
     engine = store.open_engine()
     run = _run_of(engine, period)
     choices = series_choices(engine, run.run_id)
     done = dict(zip(choices["branch_id"], choices["champion"], strict=True))
+    todo = sorted(set(branch_ids) - set(done))
     if run.status != store.TRAINING:
         return {branch: done.get(branch, KEEP) for branch in branch_ids}
-    known = demand(engine, until=run.period)
-    policy = policy_from(run.parameters["policy"])
-    todo = sorted(set(branch_ids) - set(done))
-    if not todo:
-        return {branch: done[branch] for branch in branch_ids}
-    until = date.fromisoformat(run.parameters["until"])
-    # one seed for all branches: path k of each draws the same past days, so that sums keep the dependence
-    # between branches
-    made = train_branches(
-        {branch: known.loc[known[ID] == branch, [TIME, VALUE]] for branch in todo},
-        period=run.period,
-        until=until,
-        country=run.parameters["country"],
-        seed=run.parameters["seed"],
-        paths=run.parameters["paths"],
-        policy=policy,
-    )
-    for branch, trained in made.items():
-        details = trained.choice.get("details")
-        store.save_series(
-            engine,
-            run_id=run.run_id,
-            branch_id=branch,
-            choice={name: value for name, value in trained.choice.items() if name != "details"},
-            quantiles=trained.quantiles,
-            paths=trained.paths,
-            details=details,
-        )
-        done[branch] = trained.choice["champion"]
+    if todo:
+        done |= batches.train(engine, run, todo)
     return {branch: done[branch] for branch in branch_ids}
 
 

@@ -43,6 +43,10 @@ class Policy:
     auto_band_high_ratio: float = 2.0
     auto_band_clipped_ratio: float = 0.25
 
+    # forecasts
+    pay_days: tuple[int, ...] = ()
+    """Days of the month on which people are paid; in a shorter month its last day."""
+
     # when a forecast is unfit
     stale_days: int = 3
     """Vetoed as stale when its newest known day lies more than so many days before the period."""
@@ -131,6 +135,8 @@ class Policy:
         hour = self.day_closes_hour
         rules.append(("day_closes_hour", hour, 0 <= hour < 24, "expected an hour from 0 to 23"))  # noqa: PLR2004
         rules.append(("frozen_days", self.frozen_days, _are_days(self.frozen_days), "expected ISO days"))
+        pay_days = self.pay_days
+        rules.append(("pay_days", pay_days, _are_month_days(pay_days), "expected days of the month, 1 to 31"))
         return rules
 
     @property
@@ -140,7 +146,7 @@ class Policy:
 
     def as_record(self) -> dict[str, Any]:
         """The policy as plain JSON values, for a plan's record."""
-        return asdict(self) | {"frozen_days": list(self.frozen_days)}
+        return asdict(self) | {"frozen_days": list(self.frozen_days), "pay_days": list(self.pay_days)}
 
 
 def policy_from(stored: Mapping[str, Any]) -> Policy:
@@ -172,3 +178,7 @@ def _are_days(days: tuple[str, ...]) -> bool:
         return all(date.fromisoformat(day) is not None for day in days)
     except (TypeError, ValueError):
         return False
+
+
+def _are_month_days(days: tuple[int, ...]) -> bool:
+    return all(type(day) is int and 1 <= day <= 31 for day in days)  # noqa: PLR2004 – days of a month

@@ -142,6 +142,7 @@ def test_an_empty_plan_lies_inside_the_band() -> None:
         ({"max_step_up_ratio": 0.5}, "max_step_up_ratio 0.5"),
         ({"min_workers": 5, "max_workers": 4}, "max_workers 4"),
         ({"frozen_days": ["tomorrow"]}, "frozen_days"),
+        ({"pay_days": [15, 32]}, "pay_days"),
         ({"floor_units": True}, "expected int"),
     ],
 )
@@ -153,6 +154,6 @@ def test_a_bad_policy_is_refused_by_field(stored: dict[str, object], message: st
 
 def test_a_policy_survives_its_record() -> None:
     """What is written into a plan reads back as the same policy."""
-    policy = Policy(frozen_days=("2026-10-01",), max_step_up_ratio=4.0)
+    policy = Policy(frozen_days=("2026-10-01",), max_step_up_ratio=4.0, pay_days=(10, 31))
     assert policy_from(policy.as_record()) == policy
     assert policy_from({"max_step_up_ratio": 4}).max_step_up_ratio == 4.0
