@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
+
+from forecasting.file_tasks import Answer, BacktestTask, ForecastTask, in_batches
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from forecasting.models.evaluate import Score
-
 FREQUENCIES: Final = ("D", "h", "30min")
 DEFAULT_QUANTILES: Final = "0.1,0.25,0.5,0.75,0.9"
-PLAIN_PATHS: Final = 500
-BATCH_SERIES: Final = 40
-"""Series judged together, and held at a time by each process."""
-LEAST_BATCH: Final = 6
-"""Fewer are not parted: they learn from each other, and a process takes seconds to start."""
 EXPLAINED_SERIES: Final = 20
+"""Of more, only a file tells why: nobody reads on in a terminal."""
 MOST_STEPS: Final = 20_000  # 54 years of days, a year of half-hours; beyond, paths outgrow memory
 BACKTEST_HORIZON_DAYS: Final = {"D": 28, "h": 14 * 24, "30min": 14 * 48}
-
-Result = TypeVar("Result")
 
 
 def add_commands(subparsers: Any) -> None:
@@ -52,6 +43,15 @@ def add_commands(subparsers: Any) -> None:
         default=_levels(DEFAULT_QUANTILES),
         metavar="LIST",
         help=f"levels between 0 and 1 (default {DEFAULT_QUANTILES})",
+    )
+    forecast.add_argument(
+        "--plot", type=Path, metavar="DIR", help="a picture of each series into this folder, made if absent"
+    )
+    forecast.add_argument(
+        "--explain",
+        type=Path,
+        metavar="FILE",
+        help="what made each day's forecast: parts, models, weights (- prints a short table)",
     )
     forecast.set_defaults(run=_guarded(run_forecast))
     backtest = subparsers.add_parser(
@@ -97,30 +97,89 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_forecast(arguments: argparse.Namespace) -> int:
     """Exit code after forecasting; prints each series' model and why."""
-    import pandas as pd  # noqa: PLC0415  (heavy; not for --help)
-
-    from forecasting.files import check_writable, read_series, write_table  # noqa: PLC0415
+    # heavy: not for --help
+    from forecasting.files import (  # noqa: PLC0415
+        FileProblemError,
+        check_writable,
+        make_folder,
+        read_series,
+        write_table,
+    )
     from forecasting.models.calendar import check_country  # noqa: PLC0415
 
     country = check_country(arguments.country)
-    check_writable(arguments.output)
-    _keep_input(arguments.input, arguments.output)
+    explained = None if str(arguments.explain) == "-" else arguments.explain
+    for path in filter(None, (arguments.output, explained)):
+        check_writable(path)
+        _keep_input(arguments.input, path)
+    if explained and explained.absolute() == arguments.output.absolute():
+        raise FileProblemError(f"{explained}: is the output, too; expected another file for --explain")
+    if arguments.plot:
+        make_folder(arguments.plot)
     source = read_series(arguments.input, arguments.freq)
-    task = ForecastTask(arguments.horizon, arguments.freq, country, arguments.seed, arguments.quantiles)
-    answers = _in_batches(source.frame, task, "forecast")
-    tables = [answers[name].table.assign(unique_id=name) for name in answers]
-    table = pd.concat(tables, ignore_index=True)
-    columns = ["unique_id", *[name for name in table.columns if name != "unique_id"]]
-    write_table(
-        table[columns], arguments.output, time_format=source.time_format, integer_ids=source.integer_ids
+    task = ForecastTask(
+        arguments.horizon,
+        arguments.freq,
+        country,
+        arguments.seed,
+        arguments.quantiles,
+        plot=arguments.plot is not None,
+        explain=arguments.explain is not None,
     )
+    answers = in_batches(source.frame, task, "forecast")
+    table = _named({name: answer.table for name, answer in answers.items()})
+    write_table(table, arguments.output, time_format=source.time_format, integer_ids=source.integer_ids)
     for name, answer in answers.items():
         if len(answers) <= EXPLAINED_SERIES or answer.failed:
             print(f"{name}: {answer.why}")
+    if arguments.explain:
+        _explain(answers, explained, integer_ids=source.integer_ids)
+    if arguments.plot:
+        _plot(answers, source.frame, arguments.plot, arguments.freq)
     champions = Counter(answer.champion for answer in answers.values()).most_common()
     chosen = ", ".join(f"{champion} {count}" for champion, count in champions)
     print(f"{arguments.output}: {len(answers)} series, {arguments.horizon} steps each; models: {chosen}")
     return 0
+
+
+def _named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The series' tables in one, `unique_id` first."""
+    import pandas as pd  # noqa: PLC0415
+
+    table = pd.concat([table.assign(unique_id=name) for name, table in tables.items()], ignore_index=True)
+    return table[["unique_id", *[name for name in table.columns if name != "unique_id"]]]
+
+
+def _explain(answers: Mapping[str, Answer], path: Path | None, *, integer_ids: bool) -> None:
+    """Write the explanations, or print those of the first series; say whose are missing."""
+    from forecasting.files import write_table  # noqa: PLC0415
+    from forecasting.models.explain import COLUMNS, short_table  # noqa: PLC0415
+
+    told = {name: answer.explanation for name, answer in answers.items() if answer.explanation is not None}
+    if path is None:
+        for name, table in list(told.items())[:EXPLAINED_SERIES]:
+            print(f"\n{name}, days: units, parts as factors, models with their weights")
+            print(short_table(table))
+    else:
+        import pandas as pd  # noqa: PLC0415
+
+        empty = pd.DataFrame(columns=["unique_id", *COLUMNS])
+        write_table(_named(told) if told else empty, path, time_format="%Y-%m-%d", integer_ids=integer_ids)
+    if without := len(answers) - len(told):
+        print(f"without an explanation: {without} series too short or odd for the models")
+
+
+def _plot(answers: Mapping[str, Answer], frame: pd.DataFrame, folder: Path, freq: str) -> None:
+    """One picture a series into the folder."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from forecasting.plots import draw_series, file_names  # noqa: PLC0415
+
+    histories = {str(name): group for name, group in frame.groupby("unique_id", sort=False)}
+    names = file_names(list(answers))
+    for name, answer in tqdm(answers.items(), desc="plot", unit="series", file=sys.stderr):
+        if answer.bands is not None:
+            draw_series(folder / names[name], name, histories[name], answer.bands, why=answer.why, freq=freq)
 
 
 def run_backtest(arguments: argparse.Namespace) -> int:
@@ -149,7 +208,7 @@ def run_backtest(arguments: argparse.Namespace) -> int:
     task = BacktestTask(
         horizon, arguments.freq, country, arguments.seed, arguments.folds, arguments.challengers
     )
-    answers = _in_batches(source.frame, task, "backtest")
+    answers = in_batches(source.frame, task, "backtest")
     rows = [{"unique_id": name} | asdict(score) for name, scores in answers.items() for score in scores]
     if not rows:
         raise FileProblemError(
@@ -180,137 +239,6 @@ def run_backtest(arguments: argparse.Namespace) -> int:
         }
         arguments.json.write_text(json.dumps({"figures": figures, "setting": setting}, indent=2) + "\n")
     return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The forecast of one series: `ds`, `mean` and the quantiles; `failed` when its models broke down."""
-
-    table: pd.DataFrame
-    champion: str
-    why: str
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastTask:
-    """What to do with each series of a file; picklable."""
-
-    horizon: int
-    freq: str
-    country: str
-    seed: int
-    quantiles: tuple[float, ...]
-
-    def __call__(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, Answer]:
-        """The answer for each series; never fails for histories that were read from a checked file."""
-        try:
-            return self._forecast(histories)
-        except Exception as error:  # noqa: BLE001 - one odd series must not cost the other thousand
-            if len(histories) > 1:
-                return {name: self({name: history})[name] for name, history in histories.items()}
-            reason = f"{type(error).__name__}: {error}"
-            return {name: self._plain(history, reason) for name, history in histories.items()}
-
-    def _forecast(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, Answer]:
-        from forecasting.models.intraday import train_intraday  # noqa: PLC0415
-        from forecasting.models.train import train_panel  # noqa: PLC0415
-
-        if self.freq == "D":
-            daily = train_panel(histories, self.horizon, country=self.country, seed=self.seed)
-            return {
-                name: Answer(made.table(self.quantiles), made.champion, made.why)
-                for name, made in daily.items()
-            }
-        answers = {}
-        for name, history in histories.items():
-            fine = train_intraday(history, self.horizon, freq=self.freq, country=self.country, seed=self.seed)
-            answers[name] = Answer(fine.table(self.quantiles), fine.champion, fine.why)
-        return answers
-
-    def _plain(self, history: pd.DataFrame, reason: str) -> Answer:
-        """Seasonal naive, which needs nothing, and why it had to stand in."""
-        import numpy as np  # noqa: PLC0415
-        import pandas as pd  # noqa: PLC0415
-
-        from forecasting.frames import forecast_frame  # noqa: PLC0415
-        from forecasting.models.seasonal_naive import seasonal_naive_paths  # noqa: PLC0415
-        from forecasting.models.train import SEASONAL_NAIVE, regular_series  # noqa: PLC0415
-
-        y = regular_series(history, self.freq)
-        per_day = {"D": 1, "h": 24, "30min": 48}[self.freq]
-        steps = pd.date_range(y.index[-1], periods=self.horizon + 1, freq=self.freq, unit="us")[1:]
-        paths = seasonal_naive_paths(
-            y.to_numpy(),
-            self.horizon,
-            season=7 * per_day,
-            paths=PLAIN_PATHS,
-            rng=np.random.default_rng(self.seed),
-            per_day=per_day,
-        )
-        table = forecast_frame(steps, paths, self.quantiles)
-        return Answer(table, SEASONAL_NAIVE, f"{SEASONAL_NAIVE}: the models failed ({reason})", failed=True)
-
-
-@dataclass(frozen=True, slots=True)
-class BacktestTask:
-    """What to score for each series of a file; picklable."""
-
-    horizon: int
-    freq: str
-    country: str
-    seed: int
-    folds: int
-    challengers: bool
-
-    def __call__(self, histories: Mapping[str, pd.DataFrame]) -> dict[str, list[Score]]:
-        """The scores of each series."""
-        from forecasting.models.evaluate import evaluate_panel  # noqa: PLC0415
-
-        scores: dict[str, list[Score]] = {name: [] for name in histories}
-        for name, score in evaluate_panel(
-            histories,
-            self.horizon,
-            freq=self.freq,
-            country=self.country,
-            seed=self.seed,
-            folds=self.folds,
-            challengers=self.challengers,
-        ):
-            scores[name].append(score)
-        return scores
-
-
-def _in_batches(
-    frame: pd.DataFrame, task: Callable[[Mapping[str, pd.DataFrame]], dict[str, Result]], label: str
-) -> dict[str, Result]:
-    """The task's result of each series, by id in the order of the ids; in processes when there are many.
-
-    Series of a batch are judged together; a batch bounds what a process holds.
-    """
-    from tqdm import tqdm  # noqa: PLC0415
-
-    series = {str(name): group[["ds", "y"]] for name, group in frame.groupby("unique_id", sort=True)}
-    names = list(series)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    size = min(BATCH_SERIES, max(LEAST_BATCH, -(-len(names) // cores)))
-    batches = [names[start : start + size] for start in range(0, len(names), size)]
-    results: dict[str, Result] = {}
-    with tqdm(total=len(names), desc=label, unit="series", file=sys.stderr) as bar:
-        if len(batches) == 1 or cores == 1:
-            for batch in batches:
-                results |= task({name: series[name] for name in batch})
-                bar.update(len(batch))
-            return results
-        # spawn: a fork would copy the threads that pandas and Arrow have started
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(cores, len(batches)), mp_context=context) as pool:
-            waiting = [pool.submit(task, {name: series[name] for name in batch}) for batch in batches]
-            for done in as_completed(waiting):
-                found = done.result()
-                results |= found
-                bar.update(len(found))
-    return {name: results[name] for name in names}
 
 
 def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:

@@ -81,6 +81,15 @@ def check_folder(path: Path) -> None:
         ) from error
 
 
+def make_folder(path: Path) -> None:
+    """The folder, made if absent; FileProblemError where files could not be written into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileProblemError(f"{path}: is no folder and cannot be made one ({error.strerror})") from error
+    check_folder(path / "file")
+
+
 def read_series(path: Path, freq: str) -> SeriesFile:
     """The series of a file at a grain (D, h, 30min); FileProblemError tells what is wrong and where.
 
@@ -118,10 +127,11 @@ def read_series(path: Path, freq: str) -> SeriesFile:
     again = keys.duplicated()
     if again.any():
         second = _first(again)
+        clock = "" if freq == "D" else "; add up the hour that the clocks go through twice in autumn"
         same = (ids == ids.loc[second]) & (times == times.loc[second])
         raise FileProblemError(
             f"{path}: {place} {second} repeats {place} {_first(same)}: {ID} {ids.loc[second]!r}, "
-            f"{TIME} {raw[TIME].loc[second]}; expected each pair once (add the two up, or drop one)"
+            f"{TIME} {raw[TIME].loc[second]}; expected each pair once (add the two up, or drop one{clock})"
         )
     frame = series_frame(pd.DataFrame({ID: ids, TIME: times, VALUE: values}))
     return SeriesFile(frame, time_format, integer_ids)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecasting.frames import Floats
+from forecasting.frames import TIME, VALUE, Floats
 from forecasting.models.backtest import LEAST_TRAINING_DAYS
 from forecasting.models.calendar import HOLIDAY, MAKE_UP, check_country, day_types
 from forecasting.models.combine import combined
@@ -39,7 +39,7 @@ from forecasting.models.selection import (
     special_days,
     unjudged,
 )
-from forecasting.models.train import PATHS, SEASONAL_NAIVE, quantile_table, regular_series
+from forecasting.models.train import PATHS, SEASONAL_NAIVE, quantile_table, regular_series, train_panel
 from forecasting.models.weeks8 import WEEKS
 
 PROFILE: Final = "daily_profile"
@@ -59,6 +59,7 @@ class IntradayForecast:
     """The forecast of one series at a grain below the day.
 
     levels: quantiles (MODEL_LEVELS, steps); values: sample paths (paths, steps) with them as marginals.
+    explanation: of the days' totals, where it was asked for and their champion could forecast.
     """
 
     champion: str
@@ -68,6 +69,7 @@ class IntradayForecast:
     values: Floats
     wql: dict[str, float]
     coverage80: float | None
+    explanation: pd.DataFrame | None = None
 
     def table(self, levels: Sequence[float]) -> pd.DataFrame:
         """`ds`, `mean` and a column for each level, ascending; quantiles never cross."""
@@ -75,7 +77,14 @@ class IntradayForecast:
 
 
 def train_intraday(
-    history: pd.DataFrame, steps: int, *, freq: str, country: str, seed: int, paths: int = PATHS
+    history: pd.DataFrame,
+    steps: int,
+    *,
+    freq: str,
+    country: str,
+    seed: int,
+    paths: int = PATHS,
+    explain: bool = False,
 ) -> IntradayForecast:
     """The forecast of `steps` steps of `freq` (h or 30min) after the last `ds` of `history` (`ds`, `y` ≥ 0).
 
@@ -98,14 +107,22 @@ def train_intraday(
     made, profile = grid.models(table, days, daily)
     kept = slice(skipped, skipped + steps)
     stacked = np.stack([made[name] for name in MODELS])[:, None, :, kept]
-    weights = np.array(chosen.weights)
-    if not np.isfinite(combined(stacked, weights)).all():
-        weights = 0.999 * weights + 0.001 / len(weights)
     special = special_days(pd.DatetimeIndex(coming).normalize(), grid.country)
-    levels = chosen.spread.widened(combined(stacked, weights), special, MIDDLE)[0]
+    mixed = combined(stacked, chosen.weights, special)
+    if not np.isfinite(mixed).all():
+        mixed = combined(stacked, chosen.weights.softened(), special)
+    levels = chosen.spread.widened(mixed, special, MIDDLE)[0]
     levels = np.maximum.accumulate(levels, axis=0)
     order = profile[np.random.default_rng([seed, 2]).permutation(PROFILE_PATHS)[:paths] % PROFILE_PATHS]
     marginals = quantile_functions(levels[None], MODEL_LEVELS, stratified_levels(len(order)))[0]
+    explained = None
+    if explain:
+        totals = grid.totals(table)
+        whole = pd.DataFrame({TIME: totals.index, VALUE: totals.to_numpy()})
+        if totals.notna().any():
+            explained = train_panel(
+                {"": whole}, days, country=grid.country, seed=seed, selection=daily, explain=True
+            )[""].explanation
     return IntradayForecast(
         champion=chosen.champion,
         why=f"{chosen.why}; days by {daily.champion}",
@@ -114,6 +131,7 @@ def train_intraday(
         values=arrange(marginals, ranks_of(order[:, kept])),
         wql=chosen.wql,
         coverage80=float(chosen.coverage80[0]) if np.isfinite(chosen.coverage80[0]) else None,
+        explanation=explained,
     )
 
 

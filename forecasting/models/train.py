@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,17 +21,21 @@ from forecasting.frames import (
     quantile_column,
 )
 from forecasting.models.calendar import check_country
-from forecasting.models.components import MODEL_LEVELS
+from forecasting.models.components import COMPONENTS, DAYTYPE, MODEL_LEVELS
+from forecasting.models.explain import DayEffects, day_effects, explanation
+from forecasting.models.level_regression import Bools
 from forecasting.models.panel import WEEK, Panel, panel_of
 from forecasting.models.paths import stratified_levels
 from forecasting.models.reconcile import joint_paths, past_days, quantile_functions
 from forecasting.models.seasonal_naive import seasonal_naive_paths
 from forecasting.models.selection import (
+    MIDDLE,
     RESIDUAL_DAYS,
     PanelForecast,
     Selection,
     forecast_panel,
     select,
+    special_days,
 )
 
 SEASONAL_NAIVE: Final = "seasonal_naive"
@@ -42,6 +46,8 @@ MEAN_LEVELS: Final = 199
 """Even steps of the quantile function that its mean is taken over."""
 SMALL_COUNT: Final = 5.0
 """Whole counts with a usual value below are forecast in whole units: half a customer does not come."""
+USUAL_DAYS: Final = 364
+"""What an explanation calls usual: the mean of the open days of so many last ones."""
 MOST_SKETCHED: Final = 400
 """A history's steps that seasonal naive looks at."""
 
@@ -54,7 +60,8 @@ class SeriesForecast:
     numbers. levels: quantiles (MODEL_LEVELS, steps). quantiles: `ds`, `mean`, `q0.1`…`q0.9`, one row a day.
     wql_* and coverage80 come from the backtest, None where none was possible; coverage80 is the share of
     backtest days inside the calibrated 80 % band, each fold calibrated on the others. observations: known
-    days used. parameters: what a rerun needs to know, JSON-able.
+    days used. parameters: what a rerun needs to know, JSON-able. explanation: explain.explanation's
+    table, where it was asked for.
     """
 
     champion: str
@@ -67,6 +74,7 @@ class SeriesForecast:
     coverage80: float | None
     observations: int
     parameters: dict[str, Any] = field(default_factory=dict)
+    explanation: pd.DataFrame | None = None
 
     @property
     def quantiles(self) -> pd.DataFrame:
@@ -94,13 +102,15 @@ def train_panel(
     paths: int = PATHS,
     extras: Mapping[str, pd.DataFrame] | None = None,
     selection: Selection | None = None,
+    explain: bool = False,
 ) -> dict[str, SeriesForecast]:
     """The forecast of each series for `horizon_days` days after its own last day, by id.
 
     histories: columns `ds` naive, `y` ≥ 0. Missing days and NaN are unknown, not 0. Rows may be in any order;
     two rows of one day raise ValueError, as do an empty history, a negative `y` and a horizon below 1; an
     unknown country raises UnknownCountryError. extras: further day features by id (index days, past and
-    coming). selection: a champion chosen before, for a refresh. The same arguments give the same numbers.
+    coming). selection: a champion chosen before, for a refresh. explain: tell what made each day's forecast.
+    The same arguments give the same numbers.
 
     Series that end together are judged together; path k of each draws the same past days, so that sums over
     branches keep what they have in common.
@@ -115,7 +125,14 @@ def train_panel(
     made: dict[str, SeriesForecast] = {}
     for members in by_end.values():
         made |= _train_together(
-            members, horizon_days, country=country, seed=seed, paths=paths, extras=extras, selection=selection
+            members,
+            horizon_days,
+            country=country,
+            seed=seed,
+            paths=paths,
+            extras=extras,
+            selection=selection,
+            explain=explain,
         )
     return {name: made[name] for name in histories}
 
@@ -129,6 +146,7 @@ def _train_together(
     paths: int,
     extras: Mapping[str, pd.DataFrame] | None,
     selection: Selection | None,
+    explain: bool,
 ) -> dict[str, SeriesForecast]:
     """The forecasts of series that end on the same day."""
     panel = panel_of(series, country)
@@ -146,8 +164,17 @@ def _train_together(
     rng = np.random.default_rng(seed)
     drawn = past_days(RESIDUAL_DAYS, paths=paths, steps=steps, rng=rng)
     joined = joint_paths(levels, MODEL_LEVELS, forecast.residuals, drawn, np.random.default_rng([seed, 1]))
-    return {
+    made = {
         name: _answer(panel, place, levels[place], joined[place], forecast, chosen, names[place], seed)
+        for place, name in enumerate(panel.ids)
+    }
+    if not explain:
+        return made
+    closed = ~panel.opened(steps)
+    return {
+        name: replace(
+            made[name], explanation=_explained(panel, place, made[name], forecast, chosen, closed[place])
+        )
         for place, name in enumerate(panel.ids)
     }
 
@@ -194,6 +221,48 @@ def _answer(
             ],
         },
     )
+
+
+def _explained(
+    panel: Panel, place: int, made: SeriesForecast, forecast: PanelForecast, chosen: Selection, closed: Bools
+) -> pd.DataFrame:
+    """The explanation of one series' forecast; closed: (past and coming days,)."""
+    steps = len(made.days)
+    medians = {
+        name: found[place, MIDDLE]
+        for name, found in forecast.made.quantiles.items()
+        if np.isfinite(found[place]).all()
+    }
+    weights = {name: chosen.weights[number] for number, name in enumerate(COMPONENTS) if name in medians}
+    total = sum(weights.values())
+    special = np.where(special_days(made.days, panel.country), chosen.spread.special, 1.0)
+    return explanation(
+        made.days,
+        forecast=made.levels[MIDDLE],
+        closed=closed[-steps:],
+        models=medians,
+        # what a model that does not answer leaves goes to the others
+        weights={name: w / total if total > 0 else 1.0 / len(weights) for name, w in weights.items()},
+        wql=chosen.wql,
+        spread=chosen.spread.series[place] * special,
+        champion=made.champion,
+        champion_wql=made.wql_champion,
+        day_type=_day_effects(place, forecast, closed),
+        day_type_median=medians.get(DAYTYPE),
+    )
+
+
+def _day_effects(place: int, forecast: PanelForecast, closed: Bools) -> DayEffects | None:
+    """What daytype's features do to the coming days; None without a fit."""
+    fit, features = forecast.made.fits[place], forecast.made.features[place]
+    if fit is None or features is None:
+        return None
+    steps = len(forecast.days)
+    past, coming = features.values[:-steps], features.values[-steps:]
+    shut = closed[:-steps][-len(past) :]
+    recent = past[-USUAL_DAYS:][~shut[-USUAL_DAYS:]]
+    usual = (recent if len(recent) else past).mean(axis=0)
+    return day_effects(fit.level, fit.effects, coming, usual, features.names)
 
 
 def quantile_table(days: pd.DatetimeIndex, known: Floats, levels: Sequence[float]) -> pd.DataFrame:

@@ -169,7 +169,7 @@ def test_backtest_ranks_the_models_on_the_same_steps(
     )  # fmt: skip
     assert code == 0
     printed = capsys.readouterr().out
-    for model in ("prophet", "weeks8", "blend", "seasonal_naive", "champion"):
+    for model in ("daytype", "prophet", "weeks8", "seasonal_naive", "champion"):
         assert model in printed
     report = json.loads((tmp_path / "figures.json").read_text())
     assert report["setting"] == {

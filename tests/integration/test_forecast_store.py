@@ -149,7 +149,7 @@ def test_a_forecast_keeps_how_it_came_about(bank: Bank) -> None:
     """Details are read back as given, by branch and region; without any the branch is left out."""
     two_regions(bank)
     put(bank, tf.forecast_runs, run_row("r1", DAY))
-    choice = {"champion": "blend", "why": "lower loss", "observations": 100}
+    choice = {"champion": "combination", "why": "lower loss", "observations": 100}
     details = {"weights": {"prophet": 0.4, "weeks8": 0.6}, "group": "small", "calibration": [1.1, 0.9]}
 
     def save(branch_id: str, details: dict[str, Any] | None) -> None:
