@@ -163,6 +163,11 @@ MODELS: Final[dict[str, Words]] = {
     "weeks8": Words("8-week baseline", "8 周基线"),
     "keep": Words("keep", "维持"),
     "prophet": Words("Prophet", "Prophet"),
+    "combination": Words("combination of models", "多模型组合"),
+    "daytype": Words("day types on a moving level", "日类型模型"),
+    "daily_profile": Words("day total by profile", "日总量按时段分布"),
+    "borrowed": Words("borrowed from like branches", "借用同类网点"),
+    "seasonal_naive": Words("same day last week", "上周同日"),
 }
 
 
