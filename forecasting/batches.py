@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
+import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.demand import demand
@@ -13,7 +15,8 @@ from forecasting import store
 from forecasting.announced import announced, with_announced
 from forecasting.decisions.policy import policy_from
 from forecasting.frames import ID, TIME, VALUE
-from forecasting.training import train_branches
+from forecasting.selections import SELECTION, keep_selection, kept_selection, selection_id
+from forecasting.training import Trained, train_branches
 
 
 def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[str, str]:
@@ -34,9 +37,11 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
         paths=run.parameters["paths"],
         policy=policy,
         extras=told.features,
+        chosen=kept_selection(engine, run, branch_ids, policy),
     )
+    selection = _keep_selection(engine, run, histories, made)
     for branch, plain in made.items():
-        trained = with_announced(plain, told.effects.get(branch))
+        trained = with_announced(_told(plain, run, selection), told.effects.get(branch))
         store.save_series(
             engine,
             run_id=run.run_id,
@@ -47,3 +52,29 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
             details=trained.choice.get("details"),
         )
     return {branch: trained.choice["champion"] for branch, trained in made.items()}
+
+
+def _keep_selection(
+    engine: Engine, run: ForecastRun, histories: Mapping[str, pd.DataFrame], made: Mapping[str, Trained]
+) -> str | None:
+    """The id of the artefact that holds the batch's selection; None where it has several, or none judged."""
+    found = {id(trained.chosen): trained.chosen for trained in made.values() if trained.chosen is not None}
+    if len(found) != 1:
+        return None
+    (chosen,) = found.values()
+    if not chosen.selection.folds:
+        return None  # nothing was judged: the next day knows more
+    days = pd.concat([histories[name].dropna(subset=[VALUE])[TIME] for name in chosen.ids])
+    keep_selection(engine, run, list(histories), chosen, (days.min().date(), days.max().date()))
+    return selection_id(chosen.period, list(histories))
+
+
+def _told(trained: Trained, run: ForecastRun, selection: str | None) -> Trained:
+    """The forecast with what selected its model in its record."""
+    if selection is None or trained.chosen is None:
+        return trained
+    choice = dict(trained.choice)
+    choice["details"] = {**(choice.get("details") or {}), SELECTION: selection}
+    if trained.chosen.period != run.period:
+        choice["why"] = f"{choice['why']}; as selected on {trained.chosen.period}"
+    return replace(trained, choice=choice)

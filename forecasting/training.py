@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
@@ -14,11 +14,14 @@ from forecasting.decisions.guardrails import Verdict, Veto, series_verdict, stal
 from forecasting.decisions.plan import KEEP
 from forecasting.decisions.policy import Policy
 from forecasting.frames import QUANTILES, TIME, VALUE, SamplePaths, forecast_frame
-from forecasting.models.components import WEEKS8
-from forecasting.models.panel import WEEK
+from forecasting.models.calendar import check_country
+from forecasting.models.components import WEEKS8, Rates
+from forecasting.models.panel import WEEK, panel_of
 from forecasting.models.paths import arrange, ranks_of
-from forecasting.models.train import PATHS, SeriesForecast, train_panel
+from forecasting.models.selection import select
+from forecasting.models.train import PATHS, SeriesForecast, regular_series, train_panel
 from forecasting.models.weeks8 import weeks8_paths
+from forecasting.selections import Chosen
 
 WEEKS8_LEAST_DAYS: Final = 14
 """weeks8 needs every weekday twice."""
@@ -34,6 +37,8 @@ class Trained:
     paths: SamplePaths | None
     veto: Veto | None
     """Why the champion was not used."""
+    chosen: Chosen | None = None
+    """What the champion was selected by, shared by branches that were trained together."""
 
 
 def train_branches(
@@ -46,13 +51,15 @@ def train_branches(
     paths: int,
     policy: Policy,
     extras: Mapping[str, pd.DataFrame] | None = None,
+    chosen: Chosen | None = None,
 ) -> dict[str, Trained]:
     """The forecast of each branch from its last known day through `until`, by id.
 
     histories: `ds`, `y` of days up to the period. Branches that are trained together are judged together:
     their champion, weights and spread draw on all of them. The champion is used where no veto meets it; else
     weeks8 where the history is fresh and two weeks long; else the branch keeps its quotas. extras: further
-    day features by id.
+    day features by id. chosen: an earlier selection, used where exactly its branches are trained,
+    all together.
     """
     trained: dict[str, Trained] = {}
     by_end: dict[date, dict[str, pd.DataFrame]] = {}
@@ -68,11 +75,17 @@ def train_branches(
         else:
             trained[name] = _keep(fresh.condition, Veto.STALE, observations=len(known))
     for newest, members in by_end.items():
-        made = _train(members, (until - newest).days, country=country, seed=seed, paths=paths, extras=extras)
+        fits = chosen is not None and len(by_end) == 1 and set(members) == set(chosen.ids)
+        made, used = _train(
+            members,
+            (until - newest).days,
+            period=period,
+            chosen=chosen if fits else None,
+            given={"country": country, "seed": seed, "paths": paths, "extras": extras},
+        )
         for name, known in members.items():
-            trained[name] = _judged(
-                made[name], known, period=period, newest=newest, until=until, policy=policy
-            )
+            judged = _judged(made[name], known, period=period, newest=newest, until=until, policy=policy)
+            trained[name] = replace(judged, chosen=used)
     return {name: trained[name] for name in histories}
 
 
@@ -80,23 +93,44 @@ def _train(
     histories: Mapping[str, pd.DataFrame],
     steps: int,
     *,
-    country: str,
-    seed: int,
-    paths: int,
-    extras: Mapping[str, pd.DataFrame] | None,
-) -> dict[str, SeriesForecast | str]:
-    """The forecasts of branches that end on one day, or why there is none; each alone if together fails."""
-    given: dict[str, Any] = {"country": country, "seed": seed, "paths": paths, "extras": extras}
-    made: dict[str, SeriesForecast | str] = {}
+    period: date,
+    chosen: Chosen | None,
+    given: dict[str, Any],
+) -> tuple[dict[str, SeriesForecast | str], Chosen | None]:
+    """The forecasts of branches that end on one day, or why there is none, and what they were selected by.
+
+    Each is trained alone, and nothing is selected for all, where training them together fails.
+    """
     try:
-        return dict(train_panel(histories, steps, **given))
+        return _together(histories, steps, period=period, chosen=chosen, given=given)
     except (ValueError, RuntimeError, ArithmeticError) as error:
         if len(histories) == 1:
-            return {name: str(error) for name in histories}
+            return dict.fromkeys(histories, str(error)), None
     # one broken series must not stop the bank's retune; the failure stands in its record
+    alone: dict[str, SeriesForecast | str] = {}
     for name, history in histories.items():
-        made |= _train({name: history}, steps, **given)
-    return made
+        alone |= _train({name: history}, steps, period=period, chosen=None, given=given)[0]
+    return alone, None
+
+
+def _together(
+    histories: Mapping[str, pd.DataFrame],
+    steps: int,
+    *,
+    period: date,
+    chosen: Chosen | None,
+    given: dict[str, Any],
+) -> tuple[dict[str, SeriesForecast | str], Chosen]:
+    """The forecasts of branches trained together, and their selection: the one given, or one made now."""
+    if chosen is not None:
+        ordered = {name: histories[name] for name in chosen.ids}
+        return dict(train_panel(ordered, steps, selection=chosen.selection, **given)), chosen
+    series = {name: regular_series(history, "D") for name, history in histories.items()}
+    selection = select(panel_of(series, check_country(given["country"])), steps, extras=given["extras"])
+    made = train_panel(histories, steps, selection=selection, **given)
+    # a selection leaves the rates of the levels open: the forecast chose them, and a refresh keeps them
+    rates = tuple(Rates(**forecast.parameters["rates"]) for forecast in made.values())
+    return dict(made), Chosen(tuple(made), replace(selection, rates=rates), period)
 
 
 def _judged(

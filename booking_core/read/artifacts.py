@@ -43,17 +43,24 @@ class Artifact:
 
 
 def latest_artifact(
-    engine: Engine, kind: str, until_period: date | None = None, *, newest_format: int = NEWEST_FORMAT
+    engine: Engine,
+    kind: str,
+    until_period: date | None = None,
+    *,
+    newest_format: int = NEWEST_FORMAT,
+    id_end: str = "",
 ) -> Artifact | None:
     """The newest artefact of the kind, by period then time of making; None where there is none.
 
-    until_period: only those made on that day or before. Raises ArtifactError where the newest one's bytes
-    do not match their sha256, or its format is newer than `newest_format`.
+    until_period: only those made on that day or before; id_end: only those whose id ends so. Raises
+    ArtifactError where the newest one's bytes do not match their sha256, or its format is newer than
+    `newest_format`.
     """
     a = tf.forecast_artifacts.c
     statement = (
         select(tf.forecast_artifacts)
         .where(a.kind == kind, *([] if until_period is None else [a.period <= until_period]))
+        .where(a.artifact_id.endswith(id_end, autoescape=True))
         .order_by(a.period.desc(), a.created_utc.desc(), a.artifact_id.desc())
         .limit(1)
     )

@@ -46,6 +46,8 @@ class Policy:
     # forecasts
     pay_days: tuple[int, ...] = ()
     """Days of the month on which people are paid; in a shorter month its last day."""
+    reselect_days: int = 7
+    """Models are judged anew when their last judgement is more than so many days old; 0 = every day."""
 
     # when a forecast is unfit
     stale_days: int = 3
@@ -112,7 +114,7 @@ class Policy:
                     "drift_least_days")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
-            "cost_least_requests",
+            "cost_least_requests", "reselect_days",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
         for name in shares:
