@@ -42,6 +42,7 @@ OUTLIER_DEVIATIONS: Final = 3.0
 """What a day missed beyond so many robust deviations does not move the level (its error still counts)."""
 _VARIANCE_ROUNDS: Final = 3
 _MAD: Final = 1.4826
+RIDGE_FLOOR: Final = 1e-8
 _TINY: Final = 1e-9
 
 
@@ -154,10 +155,11 @@ def _ridge(filtered: Floats, weight: Floats, prior_sd: Floats) -> tuple[Floats, 
     variance = max(float(np.average(target**2, weights=weight)), _TINY)
     effects: Floats = np.zeros(len(prior_sd))
     rest: Floats = target
+    # parts of the month sum to 1: where nothing varies, the prior alone would leave the system singular
+    floor = RIDGE_FLOOR * max(float(np.diag(gram).mean()), 1.0)
     for _ in range(_VARIANCE_ROUNDS):
-        effects = np.asarray(
-            np.linalg.solve(gram + np.diag(variance / prior_sd**2), moment), dtype=np.float64
-        )
+        penalty = np.diag(variance / prior_sd**2 + floor)
+        effects = np.asarray(np.linalg.solve(gram + penalty, moment), dtype=np.float64)
         rest = target - inputs @ effects
         variance = max(float(np.average(rest**2, weights=weight)), _TINY)
     return effects, rest

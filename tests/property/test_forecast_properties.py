@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecasting.frames import QUANTILES, Floats, quantile_column
-from forecasting.models.combine import Spread, combined, learn_weights
+from forecasting.models.combine import Spread, Weights, combined, learn_weights
 from forecasting.models.intraday import train_intraday
 from forecasting.models.losses import weighted_quantile_loss
 from forecasting.models.paths import block_bootstrap
@@ -99,7 +99,8 @@ def test_a_combination_lies_between_its_parts(quantiles: Floats, raw: list[float
     """Each quantile of the average lies between the models', and quantiles that did not cross do not."""
     ordered = np.sort(quantiles, axis=2)
     weights = np.array(raw[: len(ordered)]) / sum(raw[: len(ordered)])
-    mixed = combined(ordered, weights)
+    share = tuple(weights)
+    mixed = combined(ordered, Weights(share, share[::-1]), np.arange(ordered.shape[3]) % 2 == 0)
     slack = 1e-9 * (1.0 + ordered.max())
     assert (mixed >= ordered.min(axis=0) - slack).all()
     assert (mixed <= ordered.max(axis=0) + slack).all()

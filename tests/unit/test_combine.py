@@ -7,7 +7,14 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from forecasting.models.combine import USUAL_SPECIAL, USUAL_SPREAD, combined, learn_spread, learn_weights
+from forecasting.models.combine import (
+    USUAL_SPECIAL,
+    USUAL_SPREAD,
+    Weights,
+    combined,
+    learn_spread,
+    learn_weights,
+)
 
 LEVELS = np.array([0.1, 0.5, 0.9])
 NORMAL = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
@@ -36,7 +43,7 @@ def test_without_data_weights_stay_equal() -> None:
 def test_a_model_that_does_not_answer_leaves_its_weight_to_the_others() -> None:
     """NaN of one model is not NaN of the combination; NaN of all is."""
     quantiles = np.array([[[[1.0]], [[np.nan]], [[np.nan]]], [[[3.0]], [[3.0]], [[np.nan]]]])
-    mixed = combined(quantiles, np.array([0.5, 0.5]))
+    mixed = combined(quantiles, Weights((0.5, 0.5), (0.5, 0.5)), np.array([False]))
     assert mixed[:, 0, 0].tolist()[:2] == [2.0, 3.0]
     assert np.isnan(mixed[2]).all()
 
