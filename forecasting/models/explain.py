@@ -107,7 +107,7 @@ def explanation(
     forecast: Floats,
     closed: Bools,
     models: Mapping[str, Floats],
-    weights: Mapping[str, float],
+    weights: Mapping[str, Floats],
     wql: Mapping[str, float],
     spread: Floats,
     champion: str,
@@ -117,7 +117,7 @@ def explanation(
 ) -> pd.DataFrame:
     """One row a day and part, in the order they are made: `ds, part, effect, units, weight, wql, champion`.
 
-    forecast, spread, each of `models` (medians) and day_type_median are (days,). Rows: usual_day (units),
+    Arrays are (days,); models: medians. Rows: usual_day (units),
     the parts of daytype (effect), closed (effect 0 on a closed day, else 1), past_errors (the median of
     daytype's own past errors, as an effect): all of them multiply to daytype's median. Then each model (its
     median, its weight, its WQL over the panel's folds), spread (how much wider the band is made), forecast
@@ -160,6 +160,6 @@ def short_table(table: pd.DataFrame, *, most_days: int = 14) -> str:
     ]
     shown = wide.drop(columns=idle)
     shown.index = pd.DatetimeIndex(shown.index).strftime("%a %Y-%m-%d")
-    heads = table.drop_duplicates(PART).set_index(PART)["weight"].dropna()
+    heads = table.groupby(PART, sort=False)["weight"].mean().dropna()
     shown = shown.rename(columns={name: f"{name}·{weight:.2f}" for name, weight in heads.items()})
     return shown.rename_axis(index=None, columns=None).to_string(float_format=lambda number: f"{number:.4g}")

@@ -233,18 +233,25 @@ def _explained(
         for name, found in forecast.made.quantiles.items()
         if np.isfinite(found[place]).all()
     }
-    weights = {name: chosen.weights[number] for number, name in enumerate(COMPONENTS) if name in medians}
-    total = sum(weights.values())
-    special = np.where(special_days(made.days, panel.country), chosen.spread.special, 1.0)
+    special = special_days(made.days, panel.country)
+    weights = {
+        name: np.where(special, chosen.weights.special[number], chosen.weights.ordinary[number])
+        for number, name in enumerate(COMPONENTS)
+        if name in medians
+    }
+    total = np.sum(list(weights.values()), axis=0)
     return explanation(
         made.days,
         forecast=made.levels[MIDDLE],
         closed=closed[-steps:],
         models=medians,
         # what a model that does not answer leaves goes to the others
-        weights={name: w / total if total > 0 else 1.0 / len(weights) for name, w in weights.items()},
+        weights={
+            name: np.where(total > 0, weight / np.where(total > 0, total, 1.0), 1.0 / len(weights))
+            for name, weight in weights.items()
+        },
         wql=chosen.wql,
-        spread=chosen.spread.series[place] * special,
+        spread=chosen.spread.series[place] * np.where(special, chosen.spread.special, 1.0),
         champion=made.champion,
         champion_wql=made.wql_champion,
         day_type=_day_effects(place, forecast, closed),

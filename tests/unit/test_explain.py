@@ -69,7 +69,7 @@ def test_the_table_has_the_parts_in_the_order_they_are_made() -> None:
         forecast=np.array([11.0, 0.0]),
         closed=np.array([False, True]),
         models={"daytype": np.array([12.0, 0.0]), "weeks8": np.array([10.0, 0.0])},
-        weights={"daytype": 0.5, "weeks8": 0.5},
+        weights={"daytype": np.array([0.5, 0.6]), "weeks8": np.array([0.5, 0.4])},
         wql={"daytype": 0.1, "weeks8": 0.2},
         spread=np.array([1.1, 1.2]),
         champion="combination",
@@ -89,7 +89,7 @@ def test_the_table_has_the_parts_in_the_order_they_are_made() -> None:
     assert second["units"]["forecast"] == 0.0
     assert (table["champion"] == "combination").all()
     text = short_table(table)
-    assert "daytype·0.50" in text
+    assert "daytype·0.55" in text
     assert "closed" in text
     assert "Mon 2024-01-01" in text
 
