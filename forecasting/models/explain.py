@@ -5,10 +5,11 @@ part) adds p to z. Its effect on the forecast is
 
     effect = exp(p ÷ Σp · ln(z² ÷ base)),    base = (level + what the parts add on the usual day)²
 
-with each p counted from the usual day (the mean of the series' open days of the last year), so that an effect
-of 1 means "as usual" and base × all effects = z² without a remainder. This is the logarithmic-mean Divisia
-index (Ang, "The LMDI approach to decomposition analysis", Energy Policy 33, 2005). Taking one part out,
-(z ÷ (z − p))², says nearly the same for one part, but such effects do not multiply to the forecast.
+with each p counted from the usual day, so that an effect of 1 means "as usual": weekday, month and season as
+on the mean open day of the last year; no holiday, no break, no event. Base × all effects = z² without a
+remainder. This is the logarithmic-mean Divisia index (Ang, "The LMDI approach to decomposition analysis",
+Energy Policy 33, 2005). Taking one part out, (z ÷ (z − p))², says nearly the same for one part, but such
+effects do not multiply to the forecast.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MONTH: Final = "month"
 SEASON: Final = "season"
 EVENT: Final = "event"
 EFFECT_PARTS: Final = (WEEKDAY, HOLIDAYS, BREAK, MONTH, SEASON, EVENT)
+EXCEPTIONS: Final = (HOLIDAYS, BREAK, EVENT)
+"""Parts that the usual day has none of."""
 CLOSED: Final = "closed"
 PAST_ERRORS: Final = "past_errors"
 SPREAD: Final = "spread"
@@ -87,9 +90,10 @@ def day_effects(
     """The effects of the parts on the coming days.
 
     level and effects (features,) are a fit's, on the root scale; coming (days, features); usual (features,):
-    each feature on the usual day; names: the features'.
+    each feature's mean over usual days; names: the features'.
     """
     parts = np.array([part_of(name) for name in names])
+    usual = np.where(np.isin(parts, EXCEPTIONS), 0.0, usual)
     added = (coming - usual) * effects
     shares = {part: added[:, parts == part].sum(axis=1) for part in EFFECT_PARTS}
     root = max(level + float(usual @ effects), _TINY)

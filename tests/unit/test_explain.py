@@ -52,6 +52,15 @@ def test_the_usual_day_is_counted_from_where_features_usually_are() -> None:
     assert made.product == pytest.approx([100.0])
 
 
+def test_an_ordinary_day_owes_nothing_to_holidays() -> None:
+    """Holidays, breaks and events count from a day without them: on such a day their effect is exactly 1."""
+    effects = np.array([1.0, -4.0, 2.0, 1.0, 1.0, 3.0])
+    made = day_effects(10.0, effects, np.array([[1.0, 0, 0, 1, 0, 0]]), np.full(6, 0.1), NAMES)
+    for part in ("holiday", "break", "event"):
+        assert made.effects[part] == pytest.approx([1.0])
+    assert made.effects["weekday"][0] > 1.0
+
+
 def test_parts_that_cancel_out_keep_their_own_effects() -> None:
     """Up and down by the same: the product is 1, each effect is not."""
     effects = np.array([2.0, -2.0, 0, 0, 0, 0])
