@@ -14,6 +14,7 @@ from booking_core.read.forecasts import ForecastRun
 from forecasting import store
 from forecasting.announced import announced, with_announced
 from forecasting.decisions.policy import policy_from
+from forecasting.drift_watch import drifted
 from forecasting.frames import ID, TIME, VALUE
 from forecasting.selections import SELECTION, keep_selection, kept_selection, selection_id
 from forecasting.training import Trained, train_branches
@@ -26,6 +27,7 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
     until = date.fromisoformat(run.parameters["until"])
     histories = {branch: known.loc[known[ID] == branch, [TIME, VALUE]] for branch in branch_ids}
     told = announced(engine, run, histories, until, policy)
+    healthy = drifted(engine, run.period, policy).fit  # else what was selected is no longer right
     # one seed for all branches: path k of each draws the same past days, so that sums keep the dependence
     # between branches
     made = train_branches(
@@ -37,7 +39,7 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
         paths=run.parameters["paths"],
         policy=policy,
         extras=told.features,
-        chosen=kept_selection(engine, run, branch_ids, policy),
+        chosen=kept_selection(engine, run, branch_ids, policy) if healthy else None,
     )
     selection = _keep_selection(engine, run, histories, made)
     for branch, plain in made.items():

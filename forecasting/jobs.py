@@ -26,7 +26,7 @@ from booking_core.read.forecasts import (
     sample_paths,
     series_choices,
 )
-from forecasting import pressure, scoring, store
+from forecasting import drift_watch, pressure, scoring, store
 from forecasting.core_client import CoreClient, CoreError
 from forecasting.decisions.guardrails import run_verdict
 from forecasting.decisions.plan import KEEP, quota_plan, server_plan_id
@@ -131,12 +131,15 @@ def finish_training(period: str) -> dict[str, Any]:
         kept = choices.loc[choices["champion"] == KEEP, "why"]
         commonest = "" if kept.empty else str(kept.mode().iloc[0])
         verdict = run_verdict(champions[KEEP], len(choices), age, policy, commonest)
+        promise = drift_watch.promised(engine, run.run_id)
         scores = {
             "champions": dict(champions),
             "wql_champion": _mean(choices["wql_champion"]),
             "wql_weeks8": _mean(choices["wql_weeks8"]),
             "coverage80": _mean(choices["coverage80"]),
+            "wape": promise[drift_watch.BANK]["wape"],
             "condition": verdict.condition,
+            drift_watch.PROMISE: promise,
         }
         if verdict.fit:
             _forecast_pressure(engine, run, policy)
@@ -197,9 +200,9 @@ def propose(period: str) -> list[str]:
     """
     engine = store.open_engine()
     day, policy = begun_day(engine, period), _policy(engine)
-    run, veto, condition = usable_run(engine, day, policy)
     ids = [str(region) for region in regions(engine)["region_id"]]
     for region in ids:
+        run, veto, condition = usable_run(engine, day, policy, region)
         proposals = [] if run is None or veto else region_proposals(engine, region, day, run, policy)
         store.save_proposal(
             engine,

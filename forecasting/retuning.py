@@ -25,14 +25,21 @@ from forecasting.decisions.quotas import (
     RegionState,
     propose_quotas,
 )
+from forecasting.drift_watch import drifted
 from forecasting.frames import SamplePaths
 from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, ScopeKind
 
 DEMAND: Final = "demand"
 
 
-def usable_run(engine: Engine, day: date, policy: Policy) -> tuple[ForecastRun | None, Veto | None, str]:
-    """The run to plan the period with, or why none is fit: the period's own, else the last fresh one."""
+def usable_run(
+    engine: Engine, day: date, policy: Policy, region: str | None = None
+) -> tuple[ForecastRun | None, Veto | None, str]:
+    """The run to plan the period with, or why none is fit: the period's own, else the last fresh one.
+
+    No run is fit while live forecasts of the bank or of the region drift from their promise: a forecast made
+    the same way is not to be trusted.
+    """
     own = latest_run(engine, DEMAND, until_period=day, status=None)
     if own is not None and own.period == day and own.status == store.VETOED:
         return own, Veto(own.verdict or Veto.NO_FORECAST), str((own.scores or {}).get("condition", ""))
@@ -42,7 +49,10 @@ def usable_run(engine: Engine, day: date, policy: Policy) -> tuple[ForecastRun |
     if run is None:
         return None, Veto.NO_FORECAST, f"no forecast was made up to {day}"
     verdict = stale((day - run.period).days, policy)
-    return run, None if verdict.fit else Veto.STALE, verdict.condition
+    if not verdict.fit:
+        return run, Veto.STALE, verdict.condition
+    verdict = drifted(engine, day, policy, region)
+    return run, None if verdict.fit else Veto.DRIFT, verdict.condition
 
 
 def region_proposals(

@@ -14,7 +14,7 @@ from booking_core.read.demand import demand
 from booking_core.read.forecasts import forecast_days, latest_run
 from booking_core.read.plans import plan_items, plans
 from booking_core.read.scores import forecast_scores, plan_scores
-from forecasting import store
+from forecasting import drift_watch, store
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import (
     ForecastScore,
@@ -38,6 +38,7 @@ def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     forecasts = _forecasts(engine, since, period, actual)
     planned = _plans(engine, since, period, actual)
     store.save_scores(engine, forecasts, planned)
+    store.save_drift(engine, drift_watch.judge(engine, period, policy))
 
     kept = forecast_scores(engine, since=since)
     kept = kept[kept["day"] <= pd.Timestamp(period)]

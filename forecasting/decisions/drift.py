@@ -13,10 +13,7 @@ Branches err together within a day (weather, a campaign, pay day), so a day of n
 clusters (Kish, Survey Sampling, 1965). On real demand ρ was 0.02 to 0.28, 0.15 at the
 median. Branches count by their size, since a few large ones make the error.
 
-Where it goes: `jobs.finish_training` asks `drift_verdict` after `run_verdict`, with the bank's scores of the
-last days' forecasts (`read.scores.forecast_scores` → `live_days`), and closes the run as vetoed; the record
-`drift_score` goes to `store.save_drift`. `retuning.usable_run` may ask the same of one region's scores. The
-promise comes from the backtests in `forecast_series` of the run whose forecasts were scored. Days around
+forecasting.drift_watch reads the scores and the promise, and keeps the verdict. Days around
 public holidays belong in only if the backtest had such days: with them weeks8, which knows no calendar, was
 vetoed in 6 % of seven-day windows of real demand, without them in 3 %, nearly all true shifts of level.
 """
