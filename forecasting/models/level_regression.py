@@ -35,9 +35,10 @@ ERROR_DAYS: Final = 365
 NEAR: Final = 3
 """Horizons this near share their errors."""
 LEAST_ERRORS: Final = 20
-DENSE_STEPS: Final = 29
-"""Up to here every horizon has its own errors; beyond, one in 14."""
+DENSE_STEPS: Final = 7
+MIDDLE_STEP, MIDDLE_STEPS = 3, 28
 SPARSE_STEP: Final = 14
+"""Each of the first seven horizons has its own errors, then one in 3 up to four weeks, then one in 14."""
 OUTLIER_DEVIATIONS: Final = 3.0
 """What a day missed beyond so many robust deviations does not move the level (its error still counts)."""
 _VARIANCE_ROUNDS: Final = 3
@@ -217,7 +218,8 @@ def _scales(fit: LevelFit, past_places: Integers) -> Floats:
 
 
 def _horizons(steps: int) -> Integers:
-    """The horizons whose errors are kept: each of the first four weeks, then one in two weeks."""
+    """The horizons whose errors are kept, 0 = the first coming step."""
     dense = np.arange(min(steps, DENSE_STEPS))
-    sparse = np.arange(DENSE_STEPS + SPARSE_STEP - 1, steps, SPARSE_STEP)
-    return np.concatenate([dense, sparse]).astype(np.int64)
+    middle = np.arange(DENSE_STEPS + MIDDLE_STEP - 1, min(steps, MIDDLE_STEPS + 1), MIDDLE_STEP)
+    sparse = np.arange(MIDDLE_STEPS + SPARSE_STEP, steps, SPARSE_STEP)
+    return np.concatenate([dense, middle, sparse]).astype(np.int64)

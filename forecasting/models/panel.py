@@ -15,8 +15,10 @@ from forecasting.models.level_regression import Bools
 from forecasting.models.openings import Openings
 
 WEEK: Final = 7
-GROUP_SERIES: Final = 8
-"""Series that share a Prophet fit, where there are many."""
+ALONE_SERIES: Final = 8
+"""Up to so many series have a Prophet fit each."""
+GROUP_SERIES: Final = 20
+"""More share one: a fit is half of what plain Prophet costs for a series, and the third voice of three."""
 SCALE_DAYS: Final = 182
 PROFILE_DAYS: Final = 364
 
@@ -88,16 +90,16 @@ def _openings(row: Floats, days: pd.DatetimeIndex, country: str) -> Openings:
 
 
 def alike_groups(values: Floats, *, size: int = GROUP_SERIES) -> list[list[int]]:
-    """Positions of series in groups of about `size` alike ones, at most max(size, series ÷ size) groups.
+    """Positions of series in groups of up to `size` alike ones, two groups at least.
 
     Alike: in the order of the first principal component of their weekly profile and of how the last
-    quarter's level stands to the year's. Few series (up to `size`) stay each on its own.
+    quarter's level stands to the year's. Few series (up to ALONE_SERIES) stay each on its own.
     """
     count = len(values)
-    if count <= size:
+    if count <= ALONE_SERIES:
         return [[place] for place in range(count)]
     order = np.argsort(_likeness(values), kind="stable")
-    groups = max(size, -(-count // size))
+    groups = max(2, -(-count // size))
     return [sorted(int(place) for place in part) for part in np.array_split(order, groups)]
 
 
