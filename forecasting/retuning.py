@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Final
 
-import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import branches
 from booking_core.read.demand import displaced_in
-from booking_core.read.forecasts import ForecastRun, latest_run, sample_paths, series_choices
+from booking_core.read.forecasts import ForecastRun, latest_run, series_choices
+from booking_core.read.on_hand import on_hand
 from booking_core.read.quotas import live_bookings, quota_periods
 from forecasting import store
 from forecasting.decisions.guardrails import Veto, stale
@@ -26,7 +26,8 @@ from forecasting.decisions.quotas import (
     propose_quotas,
 )
 from forecasting.drift_watch import drifted
-from forecasting.frames import SamplePaths
+from forecasting.frames import ID, TIME
+from forecasting.reforecast import reforecast
 from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, ScopeKind
 
 DEMAND: Final = "demand"
@@ -63,10 +64,10 @@ def region_proposals(
     known = known[known["active"]]
     choices = series_choices(engine, run.run_id, region)
     models = dict(zip(choices["branch_id"], choices["champion"], strict=True))
-    forecasts = {
-        branch: BranchForecast(models[branch], SamplePaths(first, values.astype(np.float64)))
-        for branch, (first, values) in sample_paths(engine, run.run_id, region).items()
-    }
+    first = day + timedelta(days=1)
+    # what is wished already for the days to be planned says more of the near ones than the forecast did
+    paths = reforecast(engine, run.run_id, until=first, region=region)
+    forecasts = {branch: BranchForecast(models[branch], updated) for branch, updated in paths.items()}
     limits = _limits(engine, region, day, policy)
     since = min((limit.period_start for limit in limits), default=day)
     booked = live_bookings(engine, since=since, until=day, region=region)
@@ -85,6 +86,7 @@ def region_proposals(
             for row in known.to_dict("records")
         },
         displaced=_displaced(engine, region, day, limits),
+        on_hand=_on_hand(engine, region, first, limits),
     )
     return propose_quotas(state, policy)
 
@@ -94,6 +96,19 @@ def fallbacks(engine: Engine, region: str, run: ForecastRun) -> dict[str, str]:
     choices = series_choices(engine, run.run_id, region)
     fallen = choices[choices["champion"].isin([WEEKS8, KEEP])]
     return dict(zip(fallen["branch_id"], fallen["why"], strict=True))
+
+
+def _on_hand(
+    engine: Engine, region: str, first: date, limits: list[LimitState]
+) -> dict[tuple[str, date], int]:
+    """Wishes opened before `first` for the days from then on that the limits cover, by branch and day."""
+    horizon = max((limit.next_start for limit in limits), default=first) - first
+    rows = on_hand(engine, until=first, horizon_days=horizon.days, history_days=0, region=region)
+    found: dict[tuple[str, date], int] = {}
+    for row in rows.to_dict("records"):
+        key = (row[ID], row[TIME].date())
+        found[key] = found.get(key, 0) + row["units"]
+    return found
 
 
 def _displaced(

@@ -84,6 +84,8 @@ class RegionState:
     """Units a day by branch; None = unknown."""
     displaced: Mapping[str, Sequence[DisplacedUnits]] = field(default_factory=dict)
     """By the branch they are booked at, for the days after the period."""
+    on_hand: Mapping[tuple[str, date], int] = field(default_factory=dict)
+    """Wishes that stand already by branch and first wished day: the forecasts are updated with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,11 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
     inputs: dict[str, Any] = {
         "used_before_units": used_before,
         "displaced_units": displaced,
+        "on_hand_units": sum(
+            state.on_hand.get((branch, day), 0)
+            for branch in members
+            for day in _days(remaining, limit.next_start)
+        ),
         "days": days,
         "branches": len(members),
     }
