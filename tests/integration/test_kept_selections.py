@@ -25,6 +25,7 @@ from forecasting.models.selection import Selection, select, unjudged
 from forecasting.selections import SelectionError, dumped, loaded, selection_id
 from tests.support.bank import Bank
 from tests.support.planning import BRANCHES, furnish
+from tests.support.recorded import put
 
 IDS = sorted(BRANCHES)
 RUNS = (tf.forecast_paths, tf.forecast_values, tf.forecast_series, tf.forecast_runs)
@@ -181,3 +182,15 @@ def test_a_selection_that_does_not_fit_is_refused(change: dict[str, Any], messag
         loaded(zlib.compress(json.dumps(body | {"format": 9}).encode()))
     with pytest.raises(SelectionError, match="hold no selection"):
         loaded(b"[]")
+
+
+def test_while_forecasts_drift_each_day_selects_anew(
+    sqlite_bank: Bank, period: date, selections: list[int]
+) -> None:
+    """A selection whose forecasts broke their promise is used no more, however fresh it is."""
+    train(sqlite_bank, period)
+    after = period + timedelta(days=1)
+    row = {"run_id": f"demand-{period}", "day": after, "scope": "bank", "days": 40, "coverage80": 0.3}
+    put(sqlite_bank, tf.forecast_drift, row | {"verdict": "drift", "condition": "80 % band held 30 %"})
+    train(sqlite_bank, after)
+    assert len(selections) == 2
