@@ -22,6 +22,7 @@ from booking_core.read.past_forecasts import past_forecasts
 from forecasting.frames import ID, MEAN, TIME, Floats, SamplePaths
 from forecasting.models.pickup import (
     BookingTable,
+    Pickup,
     day_table,
     effective_weekdays,
     reforecast_within_day,
@@ -32,6 +33,8 @@ from forecasting.models.pickup_learning import learn_pickup
 HISTORY_DAYS: Final = 270
 MOST_LEADS: Final = 91
 """Columns of a booking table; wishes made still earlier stand in the last one."""
+GROUP: Final = 100
+"""Branches that learn from each other."""
 KEPT_LEADS: Final = (0, 1, 3, 7, 14, 28)
 """Days left at which kept forecasts are judged; between them the judgement is interpolated."""
 BAND: Final = 2.5631031310892007
@@ -71,7 +74,7 @@ def with_on_hand(
     booked: as booking_core.read.on_hand.on_hand gives it. kept: as past_forecasts does, for the same days.
     A branch without wishes keeps its paths.
     """
-    learned = learn_pickup(booking_tables(booked, kept, until=until, country=country))
+    learned = _learned(booked, kept, until=until, country=country)
     coming = booked[booked[TIME] >= pd.Timestamp(until)].groupby([ID, TIME])["units"].sum()
     updated: Paths = {}
     for branch, old in paths.items():
@@ -91,6 +94,17 @@ def with_on_hand(
         )
         updated[branch] = replace(old, values=values)
     return updated
+
+
+def _learned(booked: pd.DataFrame, kept: pd.DataFrame, *, until: date, country: str) -> dict[str, Pickup]:
+    """The pick-up of each branch with wishes, in groups, so that memory does not grow with the bank."""
+    branches = sorted(booked[ID].unique())
+    learned: dict[str, Pickup] = {}
+    for start in range(0, len(branches), GROUP):
+        group = branches[start : start + GROUP]
+        rows, forecasts = booked[booked[ID].isin(group)], kept[kept[ID].isin(group)]
+        learned |= learn_pickup(booking_tables(rows, forecasts, until=until, country=country))
+    return learned
 
 
 def booking_tables(

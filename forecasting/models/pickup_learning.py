@@ -37,7 +37,7 @@ from forecasting.models.pickup_past import (
 from forecasting.models.posterior import DayEvidence
 
 JUDGED_DAYS: Final = 150
-JUDGED_SERIES: Final = 40
+JUDGED_SERIES: Final = 16
 BAND: Final = 1.2815515655446004  # deviations of a normal's 80 % band
 BAND_LEVEL: Final = np.array([0.8])
 SPREADS: Final = (0.7, 3.0)
@@ -65,10 +65,12 @@ def learn_pickup(tables: Mapping[str, BookingTable]) -> dict[str, Pickup]:
         excess = np.nanmean([each.excess() for each in past.values()], axis=0)
         errors = np.nanmean([each.error_quantiles() for each in past.values()], axis=0)
     excess = np.clip(np.nan_to_num(excess), *EXCESS)
+    # how far off one is must be known for the group, how much comes for each series
+    tried = np.mean([each.known_days for each in past.values()], axis=0) >= LEAST_DAYS
     judged = _judged([past[name] for name in sorted(past)[:JUDGED_SERIES]], excess, errors)
     return {
         name: Pickup(
-            share=np.where((each.known_days >= LEAST_DAYS)[:, None], each.next_share, 0.0),
+            share=np.where((tried & (each.next_days >= LEAST_DAYS))[:, None], each.next_share, 0.0),
             usual=each.next_usual,
             concentration=each.concentration(excess),
             follows=each.follows,
@@ -103,9 +105,9 @@ class _Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Cases:
-    """Past days with a kept forecast, (days,) but cuts: the additive view's scored quantiles (levels, days).
+    """Past days of one series with a kept forecast, (days,) but cuts: the additive view's scored quantiles.
 
-    size: a day's usual total in its series, so that small series count as large ones do.
+    cuts: (levels, days). size: (days,), the series' mean total, so that small series count as large ones do.
     """
 
     lead: Integers
@@ -115,54 +117,57 @@ class _Cases:
     size: Floats
     cuts: Floats
 
+    def widened(self, spread: Floats) -> DayEvidence:
+        """The days with their forecasts' deviations times the `spread` (leads,) of their leads."""
+        return replace(self.days, variance=self.days.variance * spread[self.lead] ** 2)
+
+    def off(self) -> Floats:
+        """How far the forecasts were off, in half-widths of their 80 % bands (days,)."""
+        return np.abs(self.total - self.days.mean) / (BAND * np.sqrt(np.maximum(self.days.variance, _TINY)))
+
+    def loss(self, cuts: Floats) -> Floats:
+        """What scored quantiles (levels, days) lost on each day, older days counting less (days,)."""
+        lost = [pinball(self.total, cut, level) for cut, level in zip(cuts, SCORED_QUANTILES, strict=True)]
+        summed: Floats = self.age * np.sum(lost, axis=0) / self.size
+        return summed
+
 
 def _judged(past: list[Past], excess: Floats, errors: Floats) -> _Judged:
     """The judgement of the newest days; leads without a kept forecast lie between their neighbours."""
     leads = len(excess)
-    found = [cases for each in past if (cases := _cases(each, excess, errors)) is not None]
-    if not found:
+    cases = [found for each in past if (found := _cases(each, excess, errors)) is not None]
+    if not cases:
         return _Judged(np.ones(leads), np.tile(ERROR_LEVELS, (leads, 1)), np.full(leads, 0.5))
-    cases = _joined(found)
-    told = np.unique(cases.lead)
-    rows = [cases.lead == lead for lead in told]
-    seen = np.array([cases.age[row].sum() for row in rows])
+    lead, age = np.concatenate([each.lead for each in cases]), np.concatenate([each.age for each in cases])
+    told = np.unique(lead)
+    rows = [lead == each for each in told]
+    seen = np.array([age[row].sum() for row in rows])
 
     def spread_out(values: Floats) -> Floats:
         return np.interp(np.arange(leads), told, values)
 
-    spread = spread_out(np.array([_spread(cases, row) for row in rows]))
-    days = replace(cases.days, variance=cases.days.variance * spread[cases.lead] ** 2)
-    stood = days.levels(cases.total[None, :])[0]
-    levels = np.stack(
-        [
-            weighted_quantiles(
-                *with_prior(stood[row], cases.age[row], ERROR_LEVELS, LEVEL_PRIOR_DAYS), ERROR_LEVELS
-            )
-            for row in rows
-        ]
-    )
+    # large days count more: there the units are
+    off = np.concatenate([each.off() for each in cases])
+    counted = np.concatenate([each.age * each.total / each.size for each in cases])
+    needed = np.array([weighted_quantiles(off[row], counted[row], BAND_LEVEL)[0] for row in rows])
+    needed = (seen * np.nan_to_num(needed, nan=1.0) + SPREAD_PRIOR_DAYS) / (seen + SPREAD_PRIOR_DAYS)
+    spread = spread_out(np.clip(needed, *SPREADS))
+
+    stood = np.concatenate([each.widened(spread).levels(each.total[None, :])[0] for each in cases])
+    columns = [with_prior(stood[row], age[row], ERROR_LEVELS, LEVEL_PRIOR_DAYS) for row in rows]
+    levels = np.stack([weighted_quantiles(*column, ERROR_LEVELS) for column in columns])
     levels = np.stack([spread_out(column) for column in levels.T], axis=1)
-    updated = days.quantiles(at_levels(np.array(SCORED_QUANTILES), levels[cases.lead], ends=(0.0, 1.0)))
-    losses = np.array([[_loss(cases, cuts)[row].sum() for row in rows] for cuts in (updated, cases.cuts)])
-    better = np.log(np.maximum(losses[0], _TINY) / np.maximum(losses[1], _TINY))
+
+    scored = np.array(SCORED_QUANTILES)
+    updated = [
+        each.widened(spread).quantiles(at_levels(scored, levels[each.lead], ends=(0.0, 1.0)))
+        for each in cases
+    ]
+    lost = [np.concatenate([each.loss(cuts) for each, cuts in zip(cases, updated, strict=True)])]
+    lost.append(np.concatenate([each.loss(each.cuts) for each in cases]))
+    bayes, additive = (np.maximum([loss[row].sum() for row in rows], _TINY) for loss in lost)
     power = WEIGHT_POWER * seen / (seen + WEIGHT_PRIOR_DAYS)
-    return _Judged(spread, levels, spread_out(1.0 / (1.0 + np.exp(-power * better))))
-
-
-def _spread(cases: _Cases, row: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> float:
-    """How much wider the forecasts' 80 % band should have been to hold 80 % of the demand; drawn to 1."""
-    age, days = cases.age[row], float(cases.age[row].sum())
-    off = np.abs(cases.total - cases.days.mean)[row] / np.sqrt(np.maximum(cases.days.variance[row], _TINY))
-    needed = weighted_quantiles(off / BAND, age * cases.total[row] / cases.size[row], BAND_LEVEL)[0]
-    needed = 1.0 if np.isnan(needed) else needed
-    return float(np.clip((days * needed + SPREAD_PRIOR_DAYS) / (days + SPREAD_PRIOR_DAYS), *SPREADS))
-
-
-def _loss(cases: _Cases, cuts: Floats) -> Floats:
-    """What the scored quantiles lost on each day, older days counting less (days,)."""
-    lost = [pinball(cases.total, cut, level) for cut, level in zip(cuts, SCORED_QUANTILES, strict=True)]
-    loss: Floats = cases.age * np.sum(lost, axis=0) / cases.size
-    return loss
+    return _Judged(spread, levels, spread_out(1.0 / (1.0 + (additive / bayes) ** power)))
 
 
 def _cases(each: Past, excess: Floats, errors: Floats) -> _Cases | None:
@@ -193,24 +198,4 @@ def _cases(each: Past, excess: Floats, errors: Floats) -> _Cases | None:
         total=total,
         size=np.full(len(day), max(float(np.mean(total)), _TINY)),
         cuts=on_hand + np.maximum(usual + off * error_scale(usual), 0.0),
-    )
-
-
-def _joined(found: list[_Cases]) -> _Cases:
-    """The cases of all series in one."""
-    days = [each.days for each in found]
-    return _Cases(
-        lead=np.concatenate([each.lead for each in found]),
-        age=np.concatenate([each.age for each in found]),
-        days=DayEvidence(
-            mean=np.concatenate([each.mean for each in days]),
-            variance=np.concatenate([each.variance for each in days]),
-            doubt=np.concatenate([each.doubt for each in days]),
-            on_hand=np.concatenate([each.on_hand for each in days]),
-            share=np.concatenate([each.share for each in days]),
-            concentration=np.concatenate([each.concentration for each in days]),
-        ),
-        total=np.concatenate([each.total for each in found]),
-        size=np.concatenate([each.size for each in found]),
-        cuts=np.concatenate([each.cuts for each in found], axis=1),
     )

@@ -15,7 +15,8 @@ from forecasting.frames import Floats
 from forecasting.models.calendar import Integers
 from forecasting.models.pickup import ERROR_LEVELS, KINDS, BookingTable, ahead, error_scale
 
-HALF_LIFE_DAYS: Final = 90.0
+HALF_LIFE_DAYS: Final = 90.0  # of what is usual
+ERROR_HALF_LIFE_DAYS: Final = 60.0  # of how far off that was
 LEAST_DAYS: Final = 14.0  # fewer (weighted) days teach nothing: the forecast stays as it is
 KIND_PRIOR_DAYS: Final = (0.3, 60.0)  # bounds of the days of a kind that count as much as all kinds together
 GROUP_PRIOR_DAYS: Final = 6.0  # days of a series that count as much as the group
@@ -31,8 +32,8 @@ class Past:
     """One series as it would have been seen; (days, leads) unless told, NaN = unknown.
 
     age_weights: (days,), 0 from now on. total: (days, 1). usual: what was expected still to come; errors: how
-    far off that was, scaled. follows: (leads,). next_share, next_usual: (leads, kinds), for the days from now
-    on.
+    far off that was, scaled. follows: (leads,). next_share, next_usual: (leads, kinds), for the days from
+    now on; next_days: (leads,), the weighted days that these come from.
     """
 
     table: BookingTable
@@ -45,6 +46,7 @@ class Past:
     follows: Floats
     next_share: Floats
     next_usual: Floats
+    next_days: Floats
 
     @property
     def known_days(self) -> Floats:
@@ -89,7 +91,7 @@ def seen_from_before(table: BookingTable, group_curve: Floats) -> Past:
     means, weights = _newest_means(units, kinds, group_curve)
     from_lead_on = np.cumsum(means[:, ::-1], axis=1)[:, ::-1]
     usual, early = np.full((days, leads), np.nan), np.full((days, leads), np.nan)
-    next_usual, next_share = np.zeros((leads, KINDS)), np.zeros((leads, KINDS))
+    next_usual, next_share, next_days = np.zeros((leads, KINDS)), np.zeros((leads, KINDS)), np.zeros(leads)
     # by the day of looking: what a day `lead` days later still gets, from each lead's newest days
     later, evidence = np.zeros((days + 1, KINDS)), np.full(days + 1, np.inf)
     for lead in range(min(leads, days + 1)):
@@ -102,17 +104,29 @@ def seen_from_before(table: BookingTable, group_curve: Floats) -> Past:
         usual[day, lead] = np.where(enough, later[looked[:-1], kinds[day]], np.nan)
         early[day, lead] = known[day, kinds[day]]
         if now + lead <= days:
-            next_usual[lead] = later[now]
+            next_usual[lead], next_days[lead] = later[now], evidence[now]
             next_share[lead] = known[now + lead] / np.maximum(known[now + lead] + later[now], _TINY)
     complete = (np.arange(days) < now)[:, None]
-    age = np.where(complete[:, 0], 0.5 ** ((now - 1 - np.arange(days)) / HALF_LIFE_DAYS), 0.0)
+    age = np.where(complete[:, 0], 0.5 ** ((now - 1 - np.arange(days)) / ERROR_HALF_LIFE_DAYS), 0.0)
     total = np.where(complete, units.sum(axis=1, keepdims=True), np.nan)
     still = np.where(complete, np.cumsum(units, axis=1), np.nan)
     share = early / np.maximum(early + usual, _TINY)
     factor, follows = _following(table, usual, early + usual, still, age)
     usual = usual * factor
     errors = (still - usual) / error_scale(usual)
-    return Past(table, age, total - still, total, share, usual, errors, follows, next_share, next_usual)
+    return Past(
+        table=table,
+        age_weights=age,
+        on_hand=total - still,
+        total=total,
+        share=share,
+        usual=usual,
+        errors=errors,
+        follows=follows,
+        next_share=next_share,
+        next_usual=next_usual,
+        next_days=next_days,
+    )
 
 
 def weighted_quantiles(values: Floats, weights: Floats, levels: Floats) -> Floats:
