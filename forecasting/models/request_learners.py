@@ -6,11 +6,13 @@ Both learn online from one forecast at a time, for all leads at once: arrays hav
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from forecasting.frames import Floats
+from forecasting.models.steps import Integers
 
 LEVELS: Final = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99])
 """The quantile levels that are tracked; others lie between their neighbours."""
@@ -18,6 +20,8 @@ _NORMAL: Final = np.array([-1.645, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.645,
 """Where the tracked quantiles start: those of the normal distribution."""
 
 MEMORY_DAYS: Final = 5.0
+_MEMORY_STEPS: Final = 1500.0
+"""Long steps say less in five days: they are kept longer."""
 _RIDGE: Final = 5.0
 _LARGEST_ERROR: Final = 4.0
 """An error counts as at most so many spreads: a flash crowd does not rewrite what was learned."""
@@ -28,6 +32,9 @@ _STEP: Final = 0.02
 _FIRST_STEP: Final = 0.2
 _STEP_LEAD_POWER: Final = 0.3
 """Errors of a long lead overlap, so one bad spell counts many times: its steps are smaller."""
+_MOVED_A_LEAD: Final = 0.7
+_FIRST_MOVED_A_LEAD: Final = 2.0
+"""Until a forecast is judged its quantiles move by no more spreads than this, or they would swing."""
 _CONTEXT_DECAY: Final = 0.05
 
 
@@ -40,7 +47,7 @@ class Persistence:
     def __init__(self, prior: Floats, minutes: int) -> None:
         leads, features = prior.shape
         self._prior = prior
-        self._decay = np.exp(-minutes / 1440.0 / MEMORY_DAYS)
+        self._decay = np.exp(-1.0 / max(MEMORY_DAYS * 1440.0 / minutes, _MEMORY_STEPS))
         self._products = np.zeros((leads, features, features))
         self._targets = np.zeros((leads, features))
         self._ridge = np.eye(features) * _RIDGE
@@ -74,10 +81,12 @@ class ErrorQuantiles:
 
     def __init__(self, leads: Floats, contexts: int, minutes: int) -> None:
         count = len(leads)
+        self._leads = leads
         self.places = np.zeros((count, len(LEVELS), contexts))
         self.places[:, :, 0] = _NORMAL
         self.variance = np.full(count, _FIRST_VARIANCE)
-        self._least_step = _STEP * leads**-_STEP_LEAD_POWER
+        self._least_step = np.minimum(_STEP * leads**-_STEP_LEAD_POWER, _MOVED_A_LEAD / leads)
+        self._first_step = np.minimum(_FIRST_STEP, _FIRST_MOVED_A_LEAD / leads)
         self._steps = np.zeros(count)
         self._weight = np.zeros(count)
         self._memory = _SPREAD_DAYS * 1440.0 / minutes
@@ -86,7 +95,8 @@ class ErrorQuantiles:
         """Take in, per lead, the log error of a forecast with its spread and mean; valid 0: none was made."""
         scaled = error / spread
         told = np.einsum("lkc,lc->lk", self.places, context)
-        rate = np.maximum(self._least_step, _FIRST_STEP / np.sqrt(1.0 + self._steps / 4.0))
+        learned = self._steps / (4.0 * self._leads)
+        rate = np.maximum(self._least_step, self._first_step / np.sqrt(1.0 + learned))
         # hours in which nothing is expected cover anything, and would teach that anything covers
         rate *= valid * np.clip(mean - 0.5, 0.0, 1.0)
         move = rate[:, None] * (LEVELS - (scaled[:, None] <= told))
@@ -121,3 +131,25 @@ def between(places: Floats, context: Floats, levels: Sequence[float]) -> Floats:
     share = (position - low)[None, :]
     found: Floats = (tracked[:, low] * (1.0 - share) + tracked[:, low + 1] * share).T
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LeadMix:
+    """Values at any leads from values at the learned ones, straight in the logarithm of the lead."""
+
+    low: Integers
+    high: Integers
+    share: Floats
+
+    @classmethod
+    def of(cls, steps: Integers, learned: Integers) -> LeadMix:
+        """The mix for leads of so many steps; beyond the learned ones the outermost stands."""
+        place = np.interp(np.log(steps), np.log(learned), np.arange(len(learned)))
+        low = place.astype(np.int64)
+        return cls(low, np.minimum(low + 1, len(learned) - 1), place - low)
+
+    def __call__(self, values: Floats) -> Floats:
+        """One row for each lead, from one row for each learned lead."""
+        share = self.share.reshape(-1, *[1] * (values.ndim - 1))
+        mixed: Floats = values[self.low] * (1.0 - share) + values[self.high] * share
+        return mixed

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from forecasting.frames import Floats
 from forecasting.models.request_learners import (
     ErrorQuantiles,
+    LeadMix,
     Persistence,
     between,
     limited,
@@ -55,6 +56,10 @@ _ONE: Final = 1.0
 """Added to both sides of each ratio: a request, so that empty steps have a logarithm."""
 _DAY_PRIOR: Final = 0.1
 """The day so far counts against this share of the whole day."""
+_BEYOND: Final = 0.7
+"""How far (in logs) a forecast a few minutes ahead may go beyond all that was seen; none an hour ahead."""
+_MOST_LOG: Final = 60.0
+"""No quantile overflows, whatever a short history extrapolates to."""
 _RESTLESS_MINUTES: Final = 60.0
 _CONTEXTS: Final = 4
 _REFRESH_MINUTES: Final = 15
@@ -220,7 +225,7 @@ def predict(state: RequestState, leads: Sequence[int], levels: Sequence[float]) 
         raise ValueError(f"leads {list(leads)}: expected 1 to {last} steps (48 hours, within the grid)")
     if not all(0.0 < level < 1.0 for level in levels):
         raise ValueError(f"levels {list(levels)}: expected numbers between 0 and 1")
-    mix = _Mix.of(steps, state.leads)
+    mix = LeadMix.of(steps, state.leads)
     outlook = _outlook(state, steps, mix(state.persistence.weights), mix(state.quantiles.variance))
     scaled = between(mix(state.quantiles.places), outlook.context, levels)
     log_requests = outlook.log_expected + outlook.deviation + scaled * outlook.spread
@@ -232,40 +237,18 @@ def predict(state: RequestState, leads: Sequence[int], levels: Sequence[float]) 
 def factors(state: RequestState, lead: int) -> Factors:
     """Weekly shape, day level and surge of the forecast `lead` steps ahead."""
     steps = np.array([lead])
-    mix = _Mix.of(steps, state.leads)
+    mix = LeadMix.of(steps, state.leads)
     parts = mix(state.persistence.weights)[0] * state.features
     surges = 1 + int((state.windows < DAY_LEVEL_MINUTES).sum())
-    surge = float(parts[1:surges].sum())
+    surge, whole = float(parts[1:surges].sum()), float(parts.sum())
+    damped = float(_damped(state, steps, np.array([whole]))[0])
+    kept = damped / whole if whole else 1.0
     expected = float(_expected(state, state.seen - 1 + steps)[0])
     return Factors(
         shape_rps=expected / (60.0 * state.grid.minutes),
-        day_level=math.exp(float(parts.sum()) - surge),
-        surge=math.exp(surge),
+        day_level=math.exp(kept * (whole - surge)),
+        surge=math.exp(kept * surge),
     )
-
-
-_MOST_LOG: Final = 60.0
-"""No quantile overflows, whatever a short history extrapolates to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Mix:
-    """Values at any leads from values at the learned ones, straight in the logarithm of the lead."""
-
-    low: Integers
-    high: Integers
-    share: Floats
-
-    @classmethod
-    def of(cls, steps: Integers, learned: Integers) -> _Mix:
-        place = np.interp(np.log(steps), np.log(learned), np.arange(len(learned)))
-        low = place.astype(np.int64)
-        return cls(low, np.minimum(low + 1, len(learned) - 1), place - low)
-
-    def __call__(self, values: Floats) -> Floats:
-        share = self.share.reshape(-1, *[1] * (values.ndim - 1))
-        mixed: Floats = values[self.low] * (1.0 - share) + values[self.high] * share
-        return mixed
 
 
 def _prior(leads: Integers, windows: Floats, minutes: int) -> Floats:
@@ -340,7 +323,8 @@ def _learn(state: RequestState, step: int, requests: float) -> None:
     state.quantiles.learn(error, spread, mean, context, valid.astype(np.float64))
     if state.expected is not None or state.days.level > 0.0:
         busy = np.sqrt(np.clip(mean / (_usual(state) + _ONE), 0.05, 20.0))  # busy hours cost most
-        importance = valid * mean / (mean + 5.0) * busy
+        # as sure as the spread is small, and less so where errors overlap
+        importance = valid * mean / (mean + 5.0) * busy / (spread**2 * np.sqrt(state.leads))
         state.persistence.learn(issued.features[rows], deviation + limited(error, spread), importance)
 
 
@@ -377,10 +361,26 @@ def _issue(state: RequestState) -> None:
     issued.spread[row], issued.context[row] = outlook.spread, outlook.context
 
 
+def _damped(state: RequestState, leads: Integers, deviation: Floats) -> Floats:
+    """The deviation, within what windows of a quarter of its lead or longer have seen, or a little beyond.
+
+    A steep rise would else be drawn on for two days.
+    """
+    minutes = leads * state.grid.minutes
+    ratios = np.cumsum(state.features[-2:0:-1])[::-1]  # of each window, the last step's first
+    long_enough = state.windows >= np.minimum(minutes, state.windows[-1])[:, None] / 4.0
+    margin = _BEYOND * np.exp(-minutes / 60.0)
+    today = float(state.features[-1])
+    most = np.maximum(np.where(long_enough, ratios, -np.inf).max(axis=1), max(today, 0.0)) + margin
+    least = np.minimum(np.where(long_enough, ratios, np.inf).min(axis=1), min(today, 0.0)) - margin
+    return np.clip(deviation, least, most)
+
+
 def _outlook(state: RequestState, leads: Integers, weights: Floats, variance: Floats) -> _Outlook:
     """The forecast of the steps that lie so many steps after the last one observed."""
     log_expected = np.log(_expected(state, state.seen - 1 + leads) + _ONE)
-    deviation = np.clip(weights @ state.features, -log_expected, _MOST_LOG - log_expected)
+    deviation = _damped(state, leads, weights @ state.features)
+    deviation = np.clip(deviation, -log_expected, _MOST_LOG - log_expected)
     log_mean = log_expected + deviation
     context = np.empty((len(leads), _CONTEXTS))
     context[:, 0] = 1.0

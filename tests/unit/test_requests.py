@@ -24,10 +24,11 @@ def median(state: RequestState, lead: int) -> float:
 
 
 def test_a_flat_series_is_forecast_flat() -> None:
-    """Constant requests for three days: every quantile at every lead is that constant, nearly."""
+    """Constant requests for three days: every quantile is that constant, two days ahead within a quarter."""
     state = fit(grid_of(3, 5), np.full(3 * 288, 50.0))
-    told = predict(state, [1, 12, 288, 576], LEVELS) * 300.0
-    assert told == pytest.approx(np.full(told.shape, 50.0), rel=0.12)
+    told = predict(state, [1, 12, 144, 576], LEVELS) * 300.0
+    assert told[:, :3] == pytest.approx(np.full((3, 3), 50.0), rel=0.12)
+    assert told[:, 3] == pytest.approx(np.full(3, 50.0), rel=0.25)
 
 
 def test_the_weekly_shape_is_learned_in_two_weeks() -> None:
@@ -65,6 +66,20 @@ def test_a_growing_surge_is_followed_within_half_an_hour() -> None:
     assert min(low[5:]) > 0.5
     assert min(high[5:]) > 0.9
     assert factors(state, 1).surge > 2.0
+
+
+def test_a_steep_rise_is_not_drawn_on_for_two_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten days that each double: the noon two days ahead is hardly more than two doublings above today's.
+
+    Control: without the damping it is ten times as much.
+    """
+    days = 10
+    growth = np.repeat(2.0 ** np.arange(days), 96)
+    y = np.round(weekly(days, QUARTER, peak=50.0, seed=None) * growth)
+    noon_today, ahead = 50.0 * growth[-1], 96 + 52
+    assert noon_today < median(fit(grid_of(days, QUARTER), y), ahead) < 6.0 * noon_today
+    monkeypatch.setattr(requests, "_damped", lambda _state, _leads, deviation: deviation)
+    assert median(fit(grid_of(days, QUARTER), y), ahead) > 10.0 * noon_today
 
 
 def dead(days: int, minutes: int, hours: float, *, at_day: int, at_hour: float = 12.0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -15,6 +16,7 @@ from forecasting.decisions.servers import (
     Quarter,
     QuarterPressure,
     forecast_pressure,
+    measure_errors,
     measure_pressure,
     server_needs,
 )
@@ -127,6 +129,46 @@ def test_known_wishes_are_used_and_unknown_days_left_out() -> None:
     made = forecast_pressure(model, quarters(1), total=total, known=known, quarter_seconds=900.0)
     assert made[0].mean_rps == made[0].q90_rps == pytest.approx(100 * 3 * 0.75 / 900)
     assert forecast_pressure(model, quarters(1), total=total, known={}, quarter_seconds=900.0) == []
+
+
+def past_forecasts(ratios: list[float]) -> pd.DataFrame:
+    """Days of a busy and a quiet quarter-hour that missed by these ratios, the quiet one by their squares."""
+    rows = []
+    for number, ratio in enumerate(ratios):
+        day = FIRST + timedelta(days=number)
+        rows += [(day, 900.0, 900.0 * ratio), (day, 40.0, 40.0 * ratio**2)]
+    return pd.DataFrame(rows, columns=["day", "foreseen", "requests"])
+
+
+def test_errors_of_past_forecasts_are_measured_apart_for_busy_and_quiet_hours() -> None:
+    """The ratios' quantiles are found again; an outage is no error; below a week there are none."""
+    ratios = [0.8 + 0.05 * number for number in range(11)]
+    errors = measure_errors(past_forecasts(ratios))
+    assert errors is not None
+    assert (errors.busy.q50, errors.busy.q90) == (pytest.approx(1.05), pytest.approx(1.25))
+    assert (errors.quiet.q50, errors.quiet.q90) == (pytest.approx(1.05**2), pytest.approx(1.25**2))
+    assert measure_errors(past_forecasts([*ratios, 0.05, 0.0])) == errors
+    assert measure_errors(past_forecasts([1.0] * 6)) is None
+
+
+def test_quantiles_come_from_past_errors_and_widen_with_the_paths() -> None:
+    """Both are the mean times the errors' quantiles; q90 grows where a later day's paths spread more."""
+    demand = demand_of()
+    errors = measure_errors(past_forecasts([0.9, 1.0, 1.1, 1.2, 1.3, 1.0, 1.0, 1.1, 1.0, 1.1]))
+    assert errors is not None
+    model = replace(measure_pressure(pressure_rows(demand), demand, Policy()), errors=errors)
+    days = [Quarter(NOON + timedelta(days=n), date(2016, 7, 29 + n), 40, "workday") for n in range(2)]
+    paths = np.full((10, 2), 300.0)
+    paths[:, 1] = np.linspace(100.0, 500.0, 10)
+    made = forecast_pressure(
+        model, days, total=SamplePaths(date(2016, 7, 30), paths), known={}, quarter_seconds=900.0
+    )
+    first, second = made
+    assert first.mean_rps == second.mean_rps == pytest.approx(300 * 3 * 0.75 / 900)
+    assert first.q50_rps == second.q50_rps == pytest.approx(first.mean_rps * errors.busy.q50)
+    assert first.q90_rps == pytest.approx(first.mean_rps * errors.busy.q90)
+    assert second.q90_rps > 1.3 * first.q90_rps
+    assert model.as_record()["errors"] == {"busy": [1.0, 1.2], "quiet": [1.0, 1.44], "days": 10}
 
 
 def test_workers_follow_the_upper_quantile() -> None:
