@@ -17,6 +17,7 @@ from booking_core.read.bank import bank_settings
 from booking_core.read.forecasts import ForecastRun, latest_run
 from booking_core.read.plans import plan_items
 from booking_core.read.pressure import pressure_foreseen
+from booking_core.settings import BankSettings
 from forecasting import jobs, pressure, store
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.servers import QuarterPressure
@@ -174,20 +175,18 @@ def test_a_quiet_morning_lowers_the_afternoon(sqlite_bank: Bank) -> None:
     assert 0.4 < over_forecast(update) < 0.75
 
 
-def test_foreseen_is_what_the_day_before_said(sqlite_bank: Bank) -> None:
+def test_foreseen_is_what_the_day_before_said(bank: Bank) -> None:
     """Of several runs the newest made before the day counts, never the day's own or an unfit one."""
-    day = sqlite_bank.today
+    day = bank.today
     for back, seconds in ((3, 900.0), (1, 450.0), (0, 90.0)):
-        foresee(sqlite_bank, day - timedelta(days=back), quarter_seconds=seconds)
-    rows = pressure_foreseen(sqlite_bank.engine, first=day - timedelta(days=1), last=day)
+        foresee(bank, day - timedelta(days=back), quarter_seconds=seconds)
+    rows = pressure_foreseen(bank.engine, first=day - timedelta(days=1), last=day)
     assert len(rows) == 192
     assert rows["quarter_seconds"].tolist() == [900.0] * 96 + [450.0] * 96
     assert rows["requests_per_wish"].unique().tolist() == [4.0]
     noon = rows.iloc[96 + 52]
-    assert (noon["starts_utc"], noon["mean_rps"]) == (at(sqlite_bank, "13:00"), pytest.approx(PEAK / 450.0))
-    assert pressure_foreseen(
-        sqlite_bank.engine, first=day - timedelta(days=9), last=day - timedelta(days=3)
-    ).empty
+    assert (noon["starts_utc"], noon["mean_rps"]) == (at(bank, "13:00"), pytest.approx(PEAK / 450.0))
+    assert pressure_foreseen(bank.engine, first=day - timedelta(days=9), last=day - timedelta(days=3)).empty
 
 
 def test_past_errors_set_the_quantiles_of_the_next_forecast(sqlite_bank: Bank) -> None:
@@ -235,3 +234,13 @@ def test_prescale_plans_by_what_was_counted_and_repeats_itself(
     with sqlite_bank.engine.connect() as connection:
         inputs = connection.scalar(select(t.plans.c.inputs).where(t.plans.c.plan_id == plan["plan_id"]))
     assert inputs["today"]["day_level"] * inputs["today"]["surge"] > 1.5
+
+
+def test_a_day_of_clock_change_is_forecast_with_92_or_100_quarter_hours() -> None:
+    """Each quarter-hour in true time once, under its place by the local clock."""
+    settings = BankSettings(zone="Europe/Berlin", country="DE")
+    spring, autumn = date(2026, 3, 29), date(2026, 10, 25)
+    short, long = (pressure._quarters(day, day, settings) for day in (spring, autumn))
+    assert (len(short), len(long)) == (92, 100)
+    assert {quarter.quarter for quarter in short} == set(range(96)) - {8, 9, 10, 11}
+    assert [quarter.quarter for quarter in long][8:16] == [8, 9, 10, 11, 8, 9, 10, 11]
