@@ -171,7 +171,9 @@ class Intake:
     def busy(self) -> bool:
         """Whether a newcomer would wait too long: to be read, for its turn, to be answered."""
         batcher = self._core.batcher
-        wait = 2 * self._lag + (0.0 if batcher is None else batcher.wait_seconds())
+        # a machine that stood still is no crowd: who comes alone is let in
+        lag = self._lag if self.watch.crowded else 0.0
+        wait = 2 * lag + (0.0 if batcher is None else batcher.wait_seconds())
         return self._readers >= self._reading_limit or self.admission.too_long(wait)
 
     async def unjudged(self, asked: Try, reason: Any, response: Response) -> Response:

@@ -28,6 +28,11 @@ class Watch:
         self._in_flight = 0
         self._told_until = 0.0
 
+    @property
+    def crowded(self) -> bool:
+        """Whether more than a few requests are in flight."""
+        return self._in_flight > FEW
+
     def begin(self, now: float, *, counted: bool = True) -> None:
         """A request arrived (perf_counter seconds); `counted` where it is pressure of customers."""
         if counted:

@@ -127,15 +127,18 @@ def test_a_series_without_anything_to_learn_is_refused_at_once(y: np.ndarray, to
         fit_prophet(series, opened, country="none")
 
 
-def test_a_fit_leaves_no_file_and_the_global_generator_as_it_was() -> None:
+def test_a_fit_leaves_no_file_and_the_global_generator_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The optimiser's folder is gone, and numpy's global state is untouched."""
-    folder = Path(tempfile.gettempdir())
+    # a folder of its own: other workers fit, too
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     series = regular_series(counter(periods=200), "D")
     state = np.random.get_state()[1].tolist()  # noqa: NPY002  # type: ignore[union-attr]
     fit = fit_prophet(series, np.ones(len(series), dtype=bool), country="US")
     prophet_course(fit, days("2014-07-20", 10))
     assert np.random.get_state()[1].tolist() == state  # noqa: NPY002  # type: ignore[union-attr]
-    assert not [entry for entry in folder.glob("slotcast-fit-*") if any(entry.iterdir())]
+    assert not [entry for entry in tmp_path.glob("slotcast-fit-*") if any(entry.iterdir())]
 
 
 def test_an_outage_is_unknown_and_a_closure_is_not() -> None:

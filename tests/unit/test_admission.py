@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from booking_core.api.take import Intake
 from booking_core.service import admission
 from booking_core.service.admission import Admission, Limits
 
@@ -78,3 +81,14 @@ def test_one_refusal_is_told_at_once_and_a_crowds_are_spread() -> None:
     assert max(pauses) == pytest.approx(1)
     door.now += 5
     assert door.admission.pause() == 0
+
+
+def test_a_machine_that_stood_still_refuses_a_crowd_and_not_who_comes_alone() -> None:
+    """An event loop five seconds late sheds a newcomer in a crowd; one alone is let in."""
+    nothing: Any = SimpleNamespace(batcher=None)
+    watch: Any = SimpleNamespace(crowded=False)
+    intake = Intake(nothing, nothing, Admission(Limits()), nothing, watch, 10)
+    intake._lag = 5.0
+    assert not intake.busy()
+    watch.crowded = True
+    assert intake.busy()
