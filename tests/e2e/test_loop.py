@@ -54,7 +54,7 @@ def furnish(folder: Path, wishes: list[Wish]) -> None:
     offset = clock.offset_for(opens, datetime.now(UTC))
     zone, country = f"zone={overlay.ZONE}", f"country={overlay.COUNTRY}"
     commands = [
-        ["set", zone, country, f"business_offset_seconds={offset}", "quarter_seconds=1"],
+        ["set", zone, country, f"business_offset_seconds={offset}", "quarter_seconds=0.1"],
         ["import-branches", "--input", str(folder / "branches.csv")],
         ["import-loans", "--input", str(folder / "loans.csv")],
         ["open-slots", "--from", DAY.isoformat(), "--to", (EVE + timedelta(days=28)).isoformat()],
