@@ -6,7 +6,6 @@ day), and is scored on the same steps. Sums are kept by series, so that figures 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -283,8 +282,3 @@ def _resamples(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
             found[place] for found in blocks.values() for place in rng.integers(0, len(found), len(found))
         ]
         yield pd.concat(drawn)
-
-
-def finite(value: float) -> float | None:
-    """The value for JSON."""
-    return None if math.isnan(value) else value

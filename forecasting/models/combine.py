@@ -15,7 +15,6 @@ from forecasting.models.level_regression import Bools
 
 PRIOR_STRENGTH: Final = 0.4
 """How much a departure from equal weights must gain: the weight of its Kullback–Leibler divergence."""
-TRACE: Final = 0.001
 STEPS: Final = 200
 RATE: Final = 0.5
 
@@ -68,26 +67,19 @@ class Weights:
     ordinary: tuple[float, ...]
     special: tuple[float, ...]
 
-    def softened(self) -> Weights:
-        """The same with a trace of every model: one that is left out speaks where the others cannot."""
-        return Weights(_softened(self.ordinary), _softened(self.special))
-
-
-def _softened(weights: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple((1.0 - TRACE) * weight + TRACE / len(weights) for weight in weights)
-
 
 def combined(quantiles: Floats, weights: Weights, special: Bools) -> Floats:
     """The weighted quantile average (series, levels, steps) of (models, series, levels, steps).
 
-    special: (steps,). A model that does not answer for a series (NaN) leaves its weight to the others; where
-    none does, NaN.
+    special: (steps,). A model that does not answer for a series (NaN) leaves its weight to the others, though
+    they have none; where none answers, NaN.
     """
     answered = ~np.isnan(quantiles).any(axis=(2, 3))
     known = np.where(np.isnan(quantiles), 0.0, quantiles)
     averages = []
     for each in (weights.ordinary, weights.special):
         share = np.array(each)[:, None] * answered
+        share = np.where(share.sum(axis=0) > 0, share, answered)
         total = share.sum(axis=0)
         share = np.divide(share, total, out=np.full_like(share, np.nan), where=total > 0)
         averages.append((share[:, :, None, None] * known).sum(axis=0))

@@ -20,8 +20,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecasting.frames import Floats
-from forecasting.models.calendar import HOLIDAY, MAKE_UP, Bools, day_types
-from forecasting.models.openings import OUTAGE_LEAST_LEVEL, OUTAGE_MOST_DAYS, Openings, without_outages
+from forecasting.models.calendar import Bools
+from forecasting.models.openings import (
+    OUTAGE_LEAST_LEVEL,
+    OUTAGE_MOST_DAYS,
+    Openings,
+    marks_of,
+    without_outages,
+)
 
 WEEKS_AROUND: Final = 4
 LEAST_AROUND: Final = 4  # days of a weekday within four weeks that say what is usual
@@ -34,7 +40,6 @@ MOST_DEVIATION: Final = 0.4
 """A series that varies more (on the logarithm) has days of a tenth or thrice by chance."""
 
 NEAR_HOLIDAY_DAYS: Final = 3
-MONTH_EDGE_WORKDAYS: Final = 2
 YEAR_DAYS: Final = 365.25
 SAME_SEASON_DAYS: Final = 4  # a yearly day moves by weekdays
 MOST_ODD_SHARE: Final = 0.005
@@ -71,8 +76,9 @@ def without_gaps(y: pd.Series, country: str) -> tuple[pd.Series, list[Gap]]:
     between normal days, in a series of at least 5 units a day that hardly varies.
     """
     days = pd.DatetimeIndex(y.index)
-    cleaned, _ = without_outages(y, country)
-    ordinary = _ordinary(y, days, country)
+    openings = Openings.of(y, country)
+    cleaned, _ = without_outages(y, country, openings)
+    ordinary = openings.open_days(days, country) & marks_of(days, country).ordinary
     usual = _usual(cleaned, ordinary)
     gaps = [
         _gap(day, GapKind.OUTAGE, y, usual, "a run of zeros in a series that hardly knows any")
@@ -155,20 +161,12 @@ class _Odd:
             return bool((self.error[season] / size >= 0.5).any())  # noqa: PLR2004
 
 
-def _ordinary(y: pd.Series, days: pd.DatetimeIndex, country: str) -> Bools:
-    """Open days that are neither holidays nor make-up workdays."""
-    kind = day_types(days, country)["kind"]
-    return Openings.of(y, country).open_days(days, country) & ~kind.isin([HOLIDAY, MAKE_UP]).to_numpy()
-
-
 def _explained(days: pd.DatetimeIndex, country: str) -> Bools:
     """Days within three of a holiday or make-up workday, and the last and first workdays of a month."""
-    types = day_types(days, country)
-    special = types["kind"].isin([HOLIDAY, MAKE_UP]).to_numpy()
+    special = ~marks_of(days, country).ordinary
     spread = np.convolve(special, np.ones(2 * NEAR_HOLIDAY_DAYS + 1))
     near = spread[NEAR_HOLIDAY_DAYS : NEAR_HOLIDAY_DAYS + len(days)] > 0
-    edges = [types[name].between(1, MONTH_EDGE_WORKDAYS).to_numpy() for name in ("month_start", "month_end")]
-    explained: Bools = near | edges[0] | edges[1]
+    explained: Bools = near | marks_of(days, country).month_edge
     return explained
 
 

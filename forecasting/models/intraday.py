@@ -109,12 +109,10 @@ def train_intraday(
     stacked = np.stack([made[name] for name in MODELS])[:, None, :, kept]
     special = special_days(pd.DatetimeIndex(coming).normalize(), grid.country)
     mixed = combined(stacked, chosen.weights, special)
-    if not np.isfinite(mixed).all():
-        mixed = combined(stacked, chosen.weights.softened(), special)
     levels = chosen.spread.widened(mixed, special, MIDDLE)[0]
     levels = np.maximum.accumulate(levels, axis=0)
-    order = profile[np.random.default_rng([seed, 2]).permutation(PROFILE_PATHS)[:paths] % PROFILE_PATHS]
-    marginals = quantile_functions(levels[None], MODEL_LEVELS, stratified_levels(len(order)))[0]
+    order = profile[np.arange(paths) % PROFILE_PATHS]
+    marginals = quantile_functions(levels[None], MODEL_LEVELS, stratified_levels(paths))[0]
     explained = None
     if explain:
         totals = grid.totals(table)

@@ -16,6 +16,8 @@ import pandas as pd
 from forecasting.models.calendar import HOLIDAY, MAKE_UP, Bools, day_types
 
 RECENT_DAYS: Final = 182
+EDGE_WORKDAYS: Final = 2
+"""Workdays at each end of a month that are not ordinary ones."""
 LEAST_SEEN: Final = 3  # fewer ordinary days of a weekday, or of holidays at all, prove nothing
 CLOSED_SHARE: Final = 0.02  # a holiday with at most this share of a usual day is a closed day
 
@@ -46,7 +48,7 @@ class Openings:
         known = ~np.isnan(values)
         if not known.any():
             return cls()
-        marks = _marks_of(pd.DatetimeIndex(y.index), country)
+        marks = marks_of(pd.DatetimeIndex(y.index), country)
         recent = marks.ordinary.copy()
         recent[:-RECENT_DAYS] = False
         closed: set[int] = set()
@@ -75,7 +77,7 @@ class Openings:
 
     def open_days(self, days: pd.DatetimeIndex, country: str) -> Bools:
         """Per day whether it is open; a make-up workday is open when any workday is."""
-        marks = _marks_of(days, country)
+        marks = marks_of(days, country)
         closed = np.isin(marks.weekday, sorted(self.closed_weekdays))
         for place in np.flatnonzero(marks.holiday & ~closed):
             name = marks.names[place]
@@ -87,17 +89,19 @@ class Openings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Marks:
+class Marks:
     """What the calendar says of each of some days."""
 
     ordinary: Bools
     holiday: Bools
     make_up: Bools
+    month_edge: Bools
+    """The last and first EDGE_WORKDAYS workdays of a month."""
     names: np.ndarray[tuple[int], np.dtype[np.object_]]
     weekday: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def _marks_of(days: pd.DatetimeIndex, country: str) -> _Marks:
+def marks_of(days: pd.DatetimeIndex, country: str) -> Marks:
     """The marks of ascending days; those without holes are kept, since every series asks for the same."""
     span = (days[-1] - days[0]).days + 1 if len(days) else 0
     if span == len(days) and span:
@@ -106,31 +110,34 @@ def _marks_of(days: pd.DatetimeIndex, country: str) -> _Marks:
 
 
 @functools.lru_cache(maxsize=64)
-def _marks_of_span(first: pd.Timestamp, days: int, country: str) -> _Marks:
+def _marks_of_span(first: pd.Timestamp, days: int, country: str) -> Marks:
     return _marks(pd.date_range(first, periods=days, freq="D", unit="us"), country)
 
 
-def _marks(days: pd.DatetimeIndex, country: str) -> _Marks:
+def _marks(days: pd.DatetimeIndex, country: str) -> Marks:
     types = day_types(days, country)
     holiday, make_up = ((types["kind"] == kind).to_numpy() for kind in (HOLIDAY, MAKE_UP))
-    return _Marks(
+    return Marks(
         ~(holiday | make_up),
         holiday,
         make_up,
+        np.logical_or.reduce(
+            [types[edge].between(1, EDGE_WORKDAYS).to_numpy() for edge in ("month_start", "month_end")]
+        ),
         types["holiday"].to_numpy(dtype=object),
         np.asarray(days.weekday, dtype=np.int64),
     )
 
 
-def without_outages(y: pd.Series, country: str) -> tuple[pd.Series, int]:
+def without_outages(y: pd.Series, country: str, openings: Openings | None = None) -> tuple[pd.Series, int]:
     """The series with the zeros of outages made unknown (NaN), and how many days those were.
 
     An outage is a run of 3 to 28 open, ordinary days of exactly 0 in a series that otherwise hardly knows
     zeros (at most 5 % of them, usual level at least 5 units).
     """
-    openings = Openings.of(y, country)
+    openings = openings or Openings.of(y, country)
     days = pd.DatetimeIndex(y.index)
-    ordinary = openings.open_days(days, country) & (day_types(days, country)["kind"] != HOLIDAY).to_numpy()
+    ordinary = openings.open_days(days, country) & ~marks_of(days, country).holiday
     usual = y[ordinary]
     known = usual.dropna()
     if known.empty or known.median() < OUTAGE_LEAST_LEVEL or (known == 0).mean() > OUTAGE_MOST_ZEROS:

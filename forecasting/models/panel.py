@@ -45,14 +45,6 @@ class Panel:
         openings = tuple(_openings(row, days, self.country) for row in values)
         return Panel(self.ids, days, values, self.country, openings, {})
 
-    def only(self, places: Sequence[int]) -> Panel:
-        """The panel of the series at these positions."""
-        chosen = list(places)
-        ids = tuple(self.ids[place] for place in chosen)
-        openings = tuple(self.openings[place] for place in chosen)
-        gaps = {name: self.gaps[name] for name in ids if name in self.gaps}
-        return Panel(ids, self.days, self.values[chosen], self.country, openings, gaps)
-
     def opened(self, steps: int) -> Bools:
         """Which days are open (series, days + steps)."""
         days = self.days.union(self.coming(steps))
@@ -63,15 +55,15 @@ class Panel:
         return pd.date_range(self.days[-1] + pd.Timedelta(days=1), periods=steps, freq="D", unit="us")
 
 
-def panel_of(series: Mapping[str, pd.Series], country: str, *, clean: bool = True) -> Panel:
+def panel_of(series: Mapping[str, pd.Series], country: str) -> Panel:
     """The panel of regular daily series (NaN = unknown), by id, in the ids' order.
 
-    clean: days of wrong records (outages, double imports) are made unknown and named in `gaps`.
+    Days of wrong records (outages, double imports) are made unknown and named in `gaps`.
     """
     gaps: dict[str, Sequence[Gap]] = {}
     kept: dict[str, pd.Series] = {}
     for name, y in series.items():
-        kept[name], found = without_gaps(y, country) if clean else (y, [])
+        kept[name], found = without_gaps(y, country)
         if found:
             gaps[name] = found
     first = min(y.index[0] for y in kept.values())

@@ -51,7 +51,6 @@ class ProphetFit:
     country: str
     logarithmic: bool
     largest: float
-    parameters: dict[str, Any]
 
 
 def fit_prophet(y: pd.Series, open_days: Bools, *, country: str) -> ProphetFit:
@@ -100,12 +99,6 @@ def fit_prophet(y: pd.Series, open_days: Bools, *, country: str) -> ProphetFit:
         country=country,
         logarithmic=logarithmic,
         largest=float(known.max()),
-        parameters={
-            "scale": "log1p" if logarithmic else "sqrt",
-            "regressors": list(kept.columns),
-            "yearly_order": int(yearly),
-            "days": len(known),
-        },
     )
 
 

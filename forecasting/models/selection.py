@@ -37,6 +37,7 @@ from forecasting.models.components import (
 )
 from forecasting.models.level_regression import Bools
 from forecasting.models.losses import pinball
+from forecasting.models.openings import EDGE_WORKDAYS
 from forecasting.models.panel import Panel, alike_groups
 
 COMBINATION: Final = "combination"
@@ -47,7 +48,6 @@ WEEKS8_ON_SPECIAL_DAYS: Final = 0.5
 and weights of their own cut the special days' WQL by 2.4 %, all days' by 0.6 %."""
 LEAST_ANSWERED: Final = 0.5
 BREAK_DAYS: Final = 3
-EDGE_WORKDAYS: Final = 2
 
 SCORED: Final = [MODEL_LEVELS.index(level) for level in SCORED_QUANTILES]
 MIDDLE: Final = MODEL_LEVELS.index(0.5)
@@ -228,9 +228,6 @@ def forecast_panel(
     days = panel.coming(steps)
     special = special_days(days, panel.country)
     mixed = combined(stacked, selection.weights, special)
-    if not np.isfinite(mixed).all():
-        # a champion that does not answer for a series leaves it to the others
-        mixed = combined(stacked, selection.weights.softened(), special)
     quantiles = selection.spread.widened(mixed, special, MIDDLE)
     quantiles = borrowed(panel, quantiles, steps)
     residuals = np.full((len(panel.ids), RESIDUAL_DAYS), np.nan)

@@ -76,7 +76,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError('the first schema has no place for offers and funds caps: restore the backup')
+    raise RuntimeError('no way back without loss: the first schema has no place for offers and funds caps: restore the backup')
 
 
 def _waitlist(*, postgresql: bool) -> None:

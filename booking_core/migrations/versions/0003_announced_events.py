@@ -73,4 +73,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError('the second schema has no place for events and artifacts: restore the backup')
+    raise RuntimeError('no way back without loss: the second schema has no place for events and artifacts: restore the backup')
