@@ -1,18 +1,22 @@
-"""Builders of the waitlist: entries as values, and joining without HTTP."""
+"""Builders of the waitlist: entries as values, joining without HTTP, what stands in the database."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from booking_core.database import write_transaction
 from booking_core.queueing import Entry
 from booking_core.service import waitlist
 from booking_core.service.bookings import Refusal, Taken
+from booking_core.service.commands import Command
 from booking_core.service.core import Core
+from booking_core.service.quotas import put_quota
 from booking_core.service.waitlist import Joining
 from metrics.contract import Channel
 from tests.support.bank import Bank
-from tests.support.wishes import Wall, asking
+from tests.support.counts import rows
+from tests.support.wishes import Wall, asking, book, ref
 
 NOW = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 """Monday 09:00 in Shanghai."""
@@ -50,3 +54,27 @@ def entry_ref(outcome: Taken | Refusal | None) -> str:
     """The reference of the entry that was told."""
     assert isinstance(outcome, Taken), outcome
     return str(outcome.body["entry"]["ref"])
+
+
+def entries(bank: Bank) -> dict[str, str]:
+    """Loan -> status of its newest entry."""
+    found = sorted(rows(bank.engine, "waitlist"), key=lambda r: r["joined_utc"])  # type: ignore[arg-type, return-value]
+    return {str(r["loan_ref"]): str(r["status"]) for r in found}
+
+
+def events(bank: Bank, ref: str) -> list[tuple[Any, Any]]:
+    """(kind, reason) of each line of the entry's history."""
+    return [(e["kind"], e["reason"]) for e in rows(bank.engine, "waitlist_events") if e["entry_ref"] == ref]
+
+
+def raise_to(bank: Bank, limit: int) -> None:
+    """The branch's day limit, set anew."""
+    with write_transaction(bank.engine) as connection:
+        put_quota(connection, "branch:b1:*:day", limit, Command(asking().caller, datetime.now(UTC)))
+
+
+def full_bank(bank: Bank, core: Core, capacity: int = 1) -> tuple[str, list[str]]:
+    """A slot whose units are all held: the slot, and the bookings."""
+    slot = bank.add_slot(capacity=capacity)
+    loans = [bank.add_loan(f"F{n}") for n in range(capacity)]
+    return slot, [ref(book(core, loan, slot)) for loan in loans]
