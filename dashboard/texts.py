@@ -145,7 +145,7 @@ TEXTS: Final[dict[str, Words]] = {
     "out_of_band": Words("Outside the guard band", "超出护栏"),
     "for_period": Words("made on {period}", "制定于 {period}"),
     "card_line": Words("{changed} of {items} day limits change", "{items} 项日限额中 {changed} 项变化"),
-    "up_to_workers": Words("up to {workers} workers", "最多 {workers} 个进程"),
+    "up_to_workers": Words("workers: up to {workers}", "最多 {workers} 个进程"),
     "no_items": Words("This plan changes nothing.", "该方案没有任何变化。"),
     "what_changed": Words("What changes, and why", "变化内容与原因"),
     "old": Words("Old limit", "原限额"),

@@ -177,7 +177,7 @@ def _items(view: View, items: pd.DataFrame) -> None:
         .fillna(items["starts_utc"].dt.tz_convert(view.zone).dt.strftime("%m-%d %H:%M"))
     )
     rows = items.assign(
-        scope=items["scope_id"].map(lambda scope: names.get(scope, scope)),
+        scope=items["scope_id"].map(lambda scope: names.get(scope) or _region_name(view, scope, "quota")),
         kind=items["period_kind"].map(
             lambda kind: view.say(PERIOD_WORDS[kind]) if kind in PERIOD_WORDS else kind
         ),
