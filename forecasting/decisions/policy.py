@@ -9,7 +9,7 @@ The guard band decides which plans apply by themselves. A quota plan is inside i
   (default 0.25: one surge a month may be clipped; a forecast that runs into the limit everywhere is
   suspect, however the limit tamed its total).
 
-A plan outside the band is posted with `in_band` false and waits for an operator.
+A plan outside the band is posted with `in_band` false and waits `approval_hours` for an operator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
-from typing import Any
+from typing import Any, Final
+
+LEAST_JUDGED: Final = 3
+"""From fewer days no test can tell luck from merit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Policy:
 
     # quotas
     service_level: float = 0.9
-    """Target P(demand ≤ quota): the quantile a quota is set to."""
+    """Target P(demand ≤ quota): the quantile a quota is set to. It states the costs too: `refused_cost`."""
     plan_days: int = 28
     """Day quotas are planned for so many days after the period."""
     floor_units: int = 1
@@ -37,11 +40,41 @@ class Policy:
     """A new limit is at least this share of the old one."""
     min_step_units: int = 5
     """A step of so many units is always allowed, so that small quotas can move."""
+    ceiling_day_units: int = 0
+    """No branch's day limit is planned above this, a region's above as much for each branch; 0 = no ceiling."""
+    ceiling_week_units: int = 0
+    ceiling_month_units: int = 0
+    ceiling_ratio: float = 10.0
+    """No limit is planned above so many times the one that stands without any plan: steps cannot pile up."""
     frozen_days: tuple[str, ...] = ()
     """ISO days whose quotas no plan may change."""
     auto_band_low_ratio: float = 0.5
     auto_band_high_ratio: float = 2.0
     auto_band_clipped_ratio: float = 0.25
+    approval_hours: float = 24.0
+    """A plan outside the band is rejected when nobody has decided within so many wall hours."""
+
+    # shadow mode and earned autonomy
+    autonomy_periods: int = 28
+    """A region earns automatic application, or loses it, by so many judged days …"""
+    autonomy_margin_ratio: float = 0.05
+    """… whose cost is so much lower (or higher) than that of the quotas without the plans, …"""
+    autonomy_chance: float = 0.05
+    """… where plans no better would show as much with less than this probability."""
+    bad_plan_days: int = 7
+    """The next plan of a region is kept where the last so many judged days …"""
+    bad_plan_margin_ratio: float = 0.25
+    """… cost so much more than the quotas without the plans, by the same test."""
+
+    # the cost re-tune
+    tune_days: int = 28
+    """The quantile a quota is set to follows how often demand of so many last days kept below quantiles …"""
+    tune_least_days: int = 14
+    """… from so many judged days on, …"""
+    tune_gap_ratio: float = 0.02
+    """… where the target level was missed by more than this share of days, and by no chance, …"""
+    tune_most_ratio: float = 0.05
+    """… by at most this much up or down; 0 = never."""
 
     # forecasts
     pay_days: tuple[int, ...] = ()
@@ -108,13 +141,16 @@ class Policy:
         """(field, value, holds, what is expected) of every rule."""
         shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
-                  "drift_level_ratio", "drift_chance", "drift_day_correlation")  # fmt: skip
+                  "drift_level_ratio", "drift_chance", "drift_day_correlation", "autonomy_chance")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
-                    "drift_least_days")  # fmt: skip
+                    "drift_least_days", "approval_hours", "bad_plan_days", "tune_days",
+                    "tune_least_days")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
-            "cost_least_requests", "reselect_days",
+            "cost_least_requests", "reselect_days", "ceiling_day_units", "ceiling_week_units",
+            "ceiling_month_units", "autonomy_margin_ratio", "bad_plan_margin_ratio", "tune_gap_ratio",
+            "tune_most_ratio",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
         for name in shares:
@@ -126,6 +162,14 @@ class Policy:
         for name in not_negative:
             value = getattr(self, name)
             rules.append((name, value, value >= 0, "expected 0 or more"))
+        level, ceiling, periods = self.service_level, self.ceiling_ratio, self.autonomy_periods
+        rules.append(("service_level", level, level < 1, "expected less than 1"))
+        rules.append(("ceiling_ratio", ceiling, ceiling >= 1, "expected 1 or more"))
+        rules.append(
+            ("autonomy_periods", periods, periods >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more")
+        )
+        days = self.bad_plan_days
+        rules.append(("bad_plan_days", days, days >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more"))
         up, low, high = self.max_step_up_ratio, self.auto_band_low_ratio, self.auto_band_high_ratio
         rules.append(("max_step_up_ratio", up, up >= 1, "expected 1 or more"))
         rules.append(("auto_band_low_ratio", low, 0 <= low <= 1, "expected between 0 and 1"))
@@ -140,6 +184,14 @@ class Policy:
         pay_days = self.pay_days
         rules.append(("pay_days", pay_days, _are_month_days(pay_days), "expected days of the month, 1 to 31"))
         return rules
+
+    @property
+    def refused_cost(self) -> float:
+        """What a refused unit costs when an idle one costs 1: 9 at the service level 0.9; never stated twice.
+
+        The newsvendor's critical ratio read backwards: level = refused ÷ (refused + idle).
+        """
+        return self.service_level / (1.0 - self.service_level)
 
     @property
     def frozen(self) -> frozenset[date]:
