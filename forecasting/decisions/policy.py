@@ -41,7 +41,7 @@ class Policy:
     min_step_units: int = 5
     """A step of so many units is always allowed, so that small quotas can move."""
     ceiling_day_units: int = 0
-    """No branch's day limit is planned above this, a region's above as much for each branch; 0 = no ceiling."""
+    """No branch's day is planned above this, no region's above as much for each branch; 0 = no ceiling."""
     ceiling_week_units: int = 0
     ceiling_month_units: int = 0
     ceiling_ratio: float = 10.0
@@ -141,7 +141,8 @@ class Policy:
         """(field, value, holds, what is expected) of every rule."""
         shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
-                  "drift_level_ratio", "drift_chance", "drift_day_correlation", "autonomy_chance")  # fmt: skip
+                  "drift_level_ratio", "drift_chance", "drift_day_correlation",
+                  "autonomy_chance")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
                     "drift_least_days", "approval_hours", "bad_plan_days", "tune_days",
