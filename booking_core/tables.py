@@ -89,6 +89,15 @@ regions = Table(
     Column("name_en", Text, nullable=False),
     Column("name_zh", Text, nullable=False),
     Column("automatic_application", Boolean, nullable=False, default=False),
+    Column(
+        "automatic_fixed",
+        Boolean,
+        nullable=False,
+        default=False,
+        comment="set by a person: no score changes it",
+    ),
+    Column("automatic_reason", Text, comment="why it stands so, in words"),
+    Column("automatic_since_utc", UtcDateTime, comment="wall time; null = since it was imported"),
     comment="automatic_application false = shadow mode: plans are made and scored, never applied",
 )
 
@@ -419,7 +428,14 @@ plans = Table(
     Column("decided_by", String(64)),
     Column("applied_utc", UtcDateTime),
     Column("note", Text),
+    Column("decide_by_utc", UtcDateTime, comment="wall time; a plan still pending then is rejected"),
     Index("ix_plans_kind_region_period", "kind", "region_id", "period"),
+    Index(
+        "ix_plans_pending",
+        "decide_by_utc",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
 )
 
 plan_items = Table(

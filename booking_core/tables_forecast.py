@@ -168,6 +168,38 @@ score_plans = Table(
     Column("regret_units", Float, comment="refused above perfect foresight at the same total"),
 )
 
+score_plan_totals = Table(
+    "score_plan_totals",
+    metadata,
+    Column("plan_id", ForeignKey("plans.plan_id"), primary_key=True),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+    Column("demand_units", Float, nullable=False),
+    Column("served_units", Float, nullable=False),
+    Column("refused_units", Float, nullable=False),
+    Column("idle_units", Float, nullable=False),
+    Column("refused_old_units", Float, nullable=False, comment="without any plan"),
+    Column("idle_old_units", Float, nullable=False),
+    Column("regret_units", Float, nullable=False, comment="the same total over its branches and days"),
+    Column("cost", Float, nullable=False, comment="newsvendor cost in idle units"),
+    Column("cost_old", Float, nullable=False),
+    Column("waited", Integer, nullable=False, comment="who waited for one of its days"),
+    Column("waiting_days", Float, comment="mean days they waited; null = nobody did"),
+    comment="A quota plan once its last day has passed, whether or not others took over meanwhile",
+)
+
+score_servers = Table(
+    "score_servers",
+    metadata,
+    Column("day", Date, primary_key=True, comment="bank-local business day"),
+    Column("quarters", Integer, nullable=False, comment="quarter-hours of which all three are known"),
+    Column("planned_hours", Float, nullable=False, comment="worker-hours that the server plans asked for"),
+    Column("run_hours", Float, nullable=False, comment="worker-hours that ran"),
+    Column("needed_hours", Float, nullable=False, comment="worker-hours that the load needed"),
+    Column("short_hours", Float, nullable=False, comment="of these, those that did not run"),
+    comment="Worker-hours of a business day: planned, run and needed",
+)
+
 # --- announced events (written by booking_core.events) -------------------------------------------
 
 events = Table(
