@@ -14,11 +14,13 @@ A plan outside the band is posted with `in_band` false and waits `approval_hours
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any, Final
 
+HALF_HOUR_MINUTES: Final = 30
 LEAST_JUDGED: Final = 3
 """From fewer days no test can tell luck from merit."""
 
@@ -132,6 +134,47 @@ class Policy:
     cost_least_requests: int = 200
     """From so many real requests on their cost counts, below it the synthetic history's."""
 
+    # staff
+    opens: str = "08:00"
+    closes: str = "18:00"
+    """Counter and phone are staffed between these bank-local times, whole half-hours."""
+    shift_hours: tuple[float, ...] = (4.0, 8.0)
+    """How long a shift may be, its break included; whole half-hours."""
+    shift_starts: tuple[str, ...] = ()
+    """When a shift may start; none named = at every half-hour."""
+    break_after_hours: float = 6.0
+    """A longer shift has one break, somewhere in its middle third …"""
+    break_minutes: int = 60
+    """… of so many minutes, whole half-hours."""
+    counter_level: float = 0.8
+    """So large a share of the customers at the counter …"""
+    counter_wait_seconds: float = 600.0
+    """… wait no longer than so."""
+    counter_handling_seconds: float = 900.0
+    """Time of one customer at the counter, assumed where never measured."""
+    phone_level: float = 0.8
+    phone_wait_seconds: float = 20.0
+    phone_handling_seconds: float = 300.0
+    """Talk and after-work of one call: the core does not see how long a call takes."""
+    phone_patience_seconds: float = 0.0
+    """Mean time after which a waiting caller hangs up (Erlang A); 0 = they wait on (Erlang C)."""
+    phone_calls_per_unit: float = 0.2
+    """Calls for each unit wished, assumed where no attempt by phone is known."""
+    staff_short_cost: float = 4.0
+    """What a missing head costs when an idle one costs 1; used where the forecast's error dominates."""
+    staff_utilisation: float = 0.85
+    """Share of a head's time at the counter that may be booked."""
+    staff_weeks: int = 8
+    """Weeks that handling times, no-shows and the shape of the day are measured on."""
+    staff_prior_units: int = 200
+    """A branch's own measurements weigh half from so many customers on, its region's the rest."""
+
+    # overbooking
+    overbooking: bool = False
+    """Whether more is booked than the staff can serve, because some customers do not come."""
+    overbooking_cost: float = 4.0
+    """What a customer too many costs when an idle unit costs 1."""
+
     def __post_init__(self) -> None:
         problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in self._rules() if not ok]
         if problems:
@@ -142,16 +185,18 @@ class Policy:
         shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
                   "drift_level_ratio", "drift_chance", "drift_day_correlation",
-                  "autonomy_chance")  # fmt: skip
+                  "autonomy_chance", "staff_utilisation", "counter_level", "phone_level")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
                     "drift_least_days", "approval_hours", "bad_plan_days", "tune_days",
-                    "tune_least_days")  # fmt: skip
+                    "tune_least_days", "counter_handling_seconds", "phone_handling_seconds",
+                    "staff_short_cost", "staff_weeks", "overbooking_cost")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
             "cost_least_requests", "reselect_days", "ceiling_day_units", "ceiling_week_units",
             "ceiling_month_units", "autonomy_margin_ratio", "bad_plan_margin_ratio", "tune_gap_ratio",
-            "tune_most_ratio",
+            "tune_most_ratio", "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds",
+            "phone_calls_per_unit", "staff_prior_units", "break_after_hours", "break_minutes",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
         for name in shares:
@@ -184,7 +229,30 @@ class Policy:
         rules.append(("frozen_days", self.frozen_days, _are_days(self.frozen_days), "expected ISO days"))
         pay_days = self.pay_days
         rules.append(("pay_days", pay_days, _are_month_days(pay_days), "expected days of the month, 1 to 31"))
+        return rules + self._staff_rules()
+
+    def _staff_rules(self) -> list[tuple[str, object, bool, str]]:
+        """The rules of the fields on staff."""
+        rules: list[tuple[str, object, bool, str]] = [
+            (name, level, level < 1, "expected less than 1: nobody can promise that nobody ever waits")
+            for name, level in (("counter_level", self.counter_level), ("phone_level", self.phone_level))
+        ]
+        times = (("opens", (self.opens,)), ("closes", (self.closes,)), ("shift_starts", self.shift_starts))
+        clock = "expected a bank-local time on a whole half-hour, such as 09:00 or 13:30"
+        rules += [(name, texts, all(map(is_half_hour, texts)), clock) for name, texts in times]
+        rules.append(("closes", self.closes, self.closes > self.opens, f"expected later than {self.opens}"))
+        lengths = self.shift_hours
+        rules.append(
+            ("shift_hours", lengths, _are_lengths(lengths), "expected lengths in hours such as 4 or 7.5")
+        )
+        pause = self.break_minutes
+        rules.append(("break_minutes", pause, pause % HALF_HOUR_MINUTES == 0, "expected whole half-hours"))
         return rules
+
+    @property
+    def staff_quantile(self) -> float:
+        """The quantile of the load that is staffed for where the forecast's error dominates."""
+        return self.staff_short_cost / (1.0 + self.staff_short_cost)
 
     @property
     def refused_cost(self) -> float:
@@ -201,7 +269,7 @@ class Policy:
 
     def as_record(self) -> dict[str, Any]:
         """The policy as plain JSON values, for a plan's record."""
-        return asdict(self) | {"frozen_days": list(self.frozen_days), "pay_days": list(self.pay_days)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
 
 def policy_from(stored: Mapping[str, Any]) -> Policy:
@@ -228,6 +296,22 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     raise ValueError(f"policy: {name} {value!r}: expected {type(default).__name__}")
 
 
+def is_half_hour(text: object) -> bool:
+    """Whether the text is a bank-local time on a whole half-hour, 00:00 to 24:00."""
+    return isinstance(text, str) and re.fullmatch(r"(([01]\d|2[0-3]):(00|30)|24:00)", text) is not None
+
+
+def half_hour(text: str) -> int:
+    """The number of the half-hour that starts at the time, 0 (midnight) to 48 (the day's end)."""
+    hours, minutes = text.split(":")
+    return int(hours) * 2 + int(minutes) // HALF_HOUR_MINUTES
+
+
+def clock_text(number: int) -> str:
+    """The time at which the half-hour of this number starts, the reverse of `half_hour`."""
+    return f"{number // 2:02d}:{number % 2 * HALF_HOUR_MINUTES:02d}"
+
+
 def _are_days(days: tuple[str, ...]) -> bool:
     try:
         return all(date.fromisoformat(day) is not None for day in days)
@@ -237,3 +321,9 @@ def _are_days(days: tuple[str, ...]) -> bool:
 
 def _are_month_days(days: tuple[int, ...]) -> bool:
     return all(type(day) is int and 1 <= day <= 31 for day in days)  # noqa: PLR2004 – days of a month
+
+
+def _are_lengths(hours: tuple[float, ...]) -> bool:
+    return bool(hours) and all(
+        type(each) in {int, float} and each > 0 and float(each * 2).is_integer() for each in hours
+    )
