@@ -16,7 +16,7 @@ from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import Connection, Engine, Integer, and_, case, cast, func, select
+from sqlalchemy import Connection, Engine, Integer, and_, case, cast, false, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core import tables as t
@@ -24,6 +24,7 @@ from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.invariants import alone, broken_rows, current_month, snapshot
+from booking_core.service.plans import TIMEOUT
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
 from metrics import contract
@@ -86,7 +87,7 @@ class DatabaseCollector(Collector):
                 unmet_family(connection),
                 *worker_families(connection, now),
                 *forecast_families(connection, today),
-                *plan_families(connection),
+                *plan_families(connection, paused=bank.paused),
             ]
             if time.monotonic() >= self._broken_good_until:
                 self._recount(connection, now)
@@ -266,9 +267,12 @@ def forecast_families(connection: Connection, today: date) -> list[Metric]:
     ]
 
 
-def plan_families(connection: Connection) -> list[Metric]:
-    """When a quota plan was last applied, and why the newest plans of regions changed nothing."""
-    p = t.plans.c
+def plan_families(connection: Connection, *, paused: bool) -> list[Metric]:
+    """When a quota plan was last applied, why the newest plans of regions changed nothing, and who applies.
+
+    A plan changes nothing where it was kept, where nobody decided it in time, and while plans are paused.
+    """
+    p, r = t.plans.c, t.regions.c
     applied = connection.scalar(select(func.max(p.applied_utc)).where(p.kind == "quota"))
     kept = GaugeMetricFamily(
         contract.PLAN_KEPT, "Regions whose newest quota plan kept the limits, by reason", labels=["reason"]
@@ -276,21 +280,32 @@ def plan_families(connection: Connection) -> list[Metric]:
     newest = select(p.region_id, func.max(p.period).label("period")).where(p.kind == "quota")
     newest_by_region = newest.group_by(p.region_id).subquery()
     is_newest = case((newest_by_region.c.period.is_not(None), 1), else_=0)
+    waits = p.status.in_(("proposed", "approved")) if paused else false()
+    timed_out = and_(p.status == "rejected", p.decided_by == TIMEOUT)
+    reason = case((waits, "paused"), (timed_out, TIMEOUT), else_=func.coalesce(p.verdict, "none"))
     rows = connection.execute(
-        select(func.coalesce(p.verdict, "none").label("reason"), func.sum(is_newest))
+        select(reason.label("reason"), func.sum(is_newest))
         .select_from(
             t.plans.outerjoin(
                 newest_by_region,
                 and_(newest_by_region.c.region_id == p.region_id, newest_by_region.c.period == p.period),
             )
         )
-        .where(p.kind == "quota", p.status == "kept")
+        .where(p.kind == "quota", or_(p.status == "kept", timed_out, waits))
         .group_by("reason")
         .order_by("reason")
     )
-    for reason, regions in rows:
-        kept.add_metric([reason], regions)
-    return [_gauge(contract.PLAN_TIMESTAMP, "When a quota plan was last applied", _timestamp(applied)), kept]
+    for why, regions in rows:
+        kept.add_metric([why], regions)
+    automatic = GaugeMetricFamily(
+        contract.PLAN_AUTOMATIC, "1 where plans are applied, 0 in shadow mode", labels=["region"]
+    )
+    for region, applies in connection.execute(
+        select(r.region_id, r.automatic_application).order_by(r.region_id)
+    ):
+        automatic.add_metric([region], float(applies))
+    last = _gauge(contract.PLAN_TIMESTAMP, "When a quota plan was last applied", _timestamp(applied))
+    return [last, kept, automatic]
 
 
 def invariant_family(broken: Mapping[str, list[str]]) -> Metric:

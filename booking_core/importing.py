@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
@@ -59,9 +59,27 @@ def import_branches(connection: Connection, path: str) -> str:
             "staff_cap_units": line.whole("staff_cap_units") if line.has("staff_cap_units") else None,
             "active": True,
         }
+    granted = {region for region, row in regions.items() if row.pop("automatic_application")}
     put_rows(connection, t.regions, list(regions.values()))
+    _grant(connection, granted, set(regions) - granted)
     put_rows(connection, t.branches, list(branches.values()))
     return f"{len(branches)} branches in {len(regions)} regions"
+
+
+def _grant(connection: Connection, granted: set[str], others: set[str]) -> None:
+    """Let plans of the granted regions be applied, whatever their scores; the others are left to theirs.
+
+    A region that had been granted it before begins in shadow again; what one has earned it keeps.
+    """
+    r = t.regions.c
+    fixed = {"automatic_application": True, "automatic_fixed": True}
+    connection.execute(update(t.regions).where(r.region_id.in_(granted)).values(**fixed))
+    anew = {"automatic_application": False, "automatic_fixed": False}
+    connection.execute(
+        update(t.regions)
+        .where(r.region_id.in_(others), r.automatic_fixed, r.automatic_application)
+        .values(**anew)
+    )
 
 
 def import_loans(connection: Connection, path: str) -> str:

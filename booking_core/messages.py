@@ -269,6 +269,22 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ),
         ("该地区处于影子模式", "{region} 的计划只生成和评分，获准自动应用前不会生效。"),
     ),
+    PlanRefusal.REGION_FIXED: _pair(
+        (
+            "A person has set the region's mode",
+            (
+                "Scores do not change the mode of {region}, which is {mode}, until an operator "
+                "hands it back with PUT /v1/control/autonomy/{region} and the mode earned."
+            ),
+        ),
+        (
+            "该地区的模式由人工设定",
+            (
+                "{region} 的模式为 {mode}，评分不会改变它；运营人员可通过 "
+                "PUT /v1/control/autonomy/{region}（mode 为 earned）交还给评分。"
+            ),
+        ),
+    ),
     PlanRefusal.PAUSED: _pair(
         ("Plans are paused", "No plan is applied until an operator resumes with POST /v1/control/resume."),
         ("计划已暂停", "在运营人员通过 POST /v1/control/resume 恢复之前不会应用任何计划。"),

@@ -97,6 +97,7 @@ class PlanRefusal(StrEnum):
     PLAN_NEEDS_APPROVAL = "plan_needs_approval"
     PLAN_ID_CONFLICT = "plan_id_conflict"
     REGION_IN_SHADOW = "region_in_shadow"
+    REGION_FIXED = "region_fixed"
     PAUSED = "paused"
     QUOTA_NOT_FOUND = "quota_not_found"
     RESOURCE_NOT_FOUND = "resource_not_found"
@@ -192,6 +193,13 @@ class TokenScope(StrEnum):
     READER = "reader"
 
 
+class RegionMode(StrEnum):
+    """Whether a region's quota plans are only made and scored, or applied too."""
+
+    SHADOW = "shadow"
+    AUTOMATIC = "automatic"
+
+
 # --- metric names -----------------------------------------------------------------------------
 
 ATTEMPTS: Final = "booking_attempts_total"
@@ -221,6 +229,7 @@ FORECAST_COVERAGE: Final = "forecast_coverage_ratio"
 FORECAST_WAPE: Final = "forecast_wape_ratio"
 PLAN_TIMESTAMP: Final = "plan_timestamp_seconds"
 PLAN_KEPT: Final = "plan_kept"
+PLAN_AUTOMATIC: Final = "plan_region_automatic"
 PLAN_EXHAUSTION: Final = "plan_expected_exhaustion_timestamp_seconds"
 
 REQUEST_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

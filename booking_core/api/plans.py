@@ -5,10 +5,12 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection, Row
 
 from booking_core.api.access import Operators, Planners, Readers, TheCore
@@ -19,7 +21,7 @@ from booking_core.service import plans as service
 from booking_core.service.commands import Command, OutsideClaim, carry_out, command_of
 from booking_core.service.core import Asking, Core
 from booking_core.service.plan_drafts import PlanDraft, storable
-from booking_core.service.plans import PlanAnswer, StoredPlan
+from booking_core.service.plans import Decision, PlanAnswer, StoredPlan
 from booking_core.store.plans import plan_page
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"])
@@ -27,10 +29,24 @@ router = APIRouter(prefix="/v1/plans", tags=["plans"])
 Named = Annotated[str, Query(max_length=64, pattern=NO_NUL)]
 PlanId = Annotated[str, Path(max_length=64, pattern=NO_NUL)]
 
-_TIMES: Final = ("created", "decided", "applied")
-_PLAN_HIDDEN: Final = {"fingerprint", "region_id", *(f"{name}_utc" for name in _TIMES)}
+_TIMES: Final = {
+    "created_utc": "created_at",
+    "decided_utc": "decided_at",
+    "applied_utc": "applied_at",
+    "decide_by_utc": "decide_by",
+}
+_PLAN_HIDDEN: Final = {"fingerprint", "region_id", *_TIMES}
 _ITEM_HIDDEN: Final = {"plan_id", "seq", "starts_utc", "period_start"}
 """Columns that are not told, or told under another name or in another form."""
+
+
+class DecisionForm(BaseModel):
+    """The optional body of an approval or rejection: who decided elsewhere, in Airflow for instance."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Annotated[str, Field(min_length=1, max_length=64, pattern=NO_NUL)] | None = None
+    note: Annotated[str, Field(max_length=1000, pattern=NO_NUL)] | None = None
 
 
 @router.post("", status_code=201)
@@ -70,15 +86,19 @@ def get_plan(core: TheCore, asking: Readers, plan_id: PlanId) -> JSONResponse:
 
 
 @router.post("/{plan_id}/approve")
-def approve_plan(core: TheCore, asking: Operators, plan_id: PlanId) -> JSONResponse:
-    """Let a pending plan be applied."""
-    return _carry_out(core, asking, service.approve_plan, plan_id)
+def approve_plan(
+    core: TheCore, asking: Operators, plan_id: PlanId, form: DecisionForm | None = None
+) -> JSONResponse:
+    """Let a pending plan be applied, before its deadline."""
+    return _carry_out(core, asking, partial(service.approve_plan, decision=_decision(form)), plan_id)
 
 
 @router.post("/{plan_id}/reject")
-def reject_plan(core: TheCore, asking: Operators, plan_id: PlanId) -> JSONResponse:
+def reject_plan(
+    core: TheCore, asking: Operators, plan_id: PlanId, form: DecisionForm | None = None
+) -> JSONResponse:
     """Never apply this plan."""
-    return _carry_out(core, asking, service.reject_plan, plan_id)
+    return _carry_out(core, asking, partial(service.reject_plan, decision=_decision(form)), plan_id)
 
 
 @router.post("/{plan_id}/apply")
@@ -99,13 +119,17 @@ def _carry_out(
     return _answer(granted(carry_out(core, asking, lambda c, given: command(c, plan_id, given))))
 
 
+def _decision(form: DecisionForm | None) -> Decision | None:
+    return None if form is None else Decision(form.by, form.note)
+
+
 def _answer(plan: StoredPlan, status: int = 200) -> JSONResponse:
     return JSONResponse({**_plan(plan.row), "items": [_item(row) for row in plan.items]}, status)
 
 
 def _plan(row: Row[Any]) -> dict[str, Any]:
-    times = {name: row._mapping[f"{name}_utc"] for name in _TIMES}  # noqa: SLF001 - SQLAlchemy's public name
-    told_times = {f"{name}_at": at and at.isoformat() for name, at in times.items()}
+    times = {told: row._mapping[name] for name, told in _TIMES.items()}  # noqa: SLF001 - SQLAlchemy's public name
+    told_times = {told: at and at.isoformat() for told, at in times.items()}
     return {**_as_stored(row, _PLAN_HIDDEN), "region": row.region_id, **told_times}
 
 

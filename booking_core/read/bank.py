@@ -9,7 +9,7 @@ from sqlalchemy import Engine, inspect, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
-from booking_core.read.sql import frame, in_region
+from booking_core.read.sql import UTC_TIME, frame, in_region
 from booking_core.settings import BankSettings, load_settings
 
 POLICY_KEY: Final = "policy"
@@ -43,12 +43,24 @@ def has_synthetic(engine: Engine) -> bool:
 
 
 def regions(engine: Engine, region: str | None = None) -> pd.DataFrame:
-    """[region_id, name_en, name_zh, automatic_application] of every region, by id."""
+    """Every region, by id.
+
+    [region_id, name_en, name_zh, automatic_application, automatic_fixed (by a person), automatic_reason,
+    automatic_since_utc (wall time; missing = since it was imported)]
+    """
     statement = select(t.regions).where(*in_region(t.regions.c.region_id, region)).order_by("region_id")
     return frame(
         engine,
         statement,
-        {"region_id": "str", "name_en": "str", "name_zh": "str", "automatic_application": "bool"},
+        {
+            "region_id": "str",
+            "name_en": "str",
+            "name_zh": "str",
+            "automatic_application": "bool",
+            "automatic_fixed": "bool",
+            "automatic_reason": "str",
+            "automatic_since_utc": UTC_TIME,
+        },
     )
 
 

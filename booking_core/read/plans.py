@@ -29,6 +29,7 @@ _PLANS: Final = {
     "decided_by": "str",
     "applied_utc": UTC_TIME,
     "note": "str",
+    "decide_by_utc": UTC_TIME,
 }
 _ITEMS: Final = {
     "plan_id": "str",

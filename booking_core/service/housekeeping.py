@@ -1,4 +1,6 @@
-"""What time does to bookings: holds, offers and temporary quotas expire, what is free goes to those who wait.
+"""What time does: holds, offers and temporary quotas expire, what is free goes to those who wait.
+
+Plans that nobody approved in time are rejected.
 
 Every worker sweeps; each change re-reads what it changes under its locks, so several sweeps at once
 do no more than one.
@@ -15,7 +17,8 @@ from typing import Final
 from booking_core.service.changes import expire
 from booking_core.service.core import Core, moment
 from booking_core.service.offers import promote
-from booking_core.store import attempts, bookings, temporaries
+from booking_core.service.plans import reject_overdue
+from booking_core.store import attempts, bookings, plans, temporaries
 
 SWEEP_SECONDS: Final = 3.0
 KEY_DAYS: Final = 7
@@ -30,13 +33,17 @@ log = logging.getLogger(__name__)
 def sweep(core: Core) -> int:
     """How many holds and offers expired; what is free is offered to those who wait.
 
-    Idle episodes are closed, temporary quotas ended and old keys forgotten on the way.
+    On the way idle episodes close, temporary quotas end, old keys are forgotten, overdue plans rejected.
     """
     with core.engine.connect() as connection:
         now = moment(core, connection)
         idle_days, stale = now.settings.idle_days, now.wall - timedelta(days=KEY_DAYS)
         idle = attempts.any_idle(connection, business_now=now.business, idle_days=idle_days)
         idle = idle or bookings.any_key(connection, stale) or temporaries.any_due(connection, now.wall)
+        overdue = plans.any_overdue(connection, now.wall)
+    if overdue:
+        with core.transaction() as connection:
+            reject_overdue(connection, now.wall)
     if idle:
         with core.transaction() as connection:  # in the order of docs/locking.md: counters, episodes, keys
             temporaries.end_due(connection, now.wall)

@@ -26,6 +26,7 @@ from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, S
 
 QUARTER_HOUR = timedelta(minutes=15)
 
+MOST_HOURS: Final = 24 * 366
 NESTED: Final = 16
 """How deep a plan's free JSON may nest."""
 
@@ -129,6 +130,8 @@ class PlanDraft(BaseModel):
     forecast_run_id: Annotated[Text, Field(max_length=64)] | None = None
     policy: Json
     inputs: Json
+    approval_hours: Annotated[float, Field(gt=0, le=MOST_HOURS)] | None = None
+    """Outside the guard band: rejected when undecided for so many wall hours; None = waits on."""
     items: Annotated[list[PlanItemDraft], Field(max_length=20_000)]
 
     @field_validator("period")
@@ -165,5 +168,8 @@ class PlanDraft(BaseModel):
 
     def fingerprint(self) -> str:
         """The sha256 of the canonical body: equal for equal plans, however they were written."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        body = self.model_dump(mode="json")
+        if self.approval_hours is None:
+            del body["approval_hours"]  # so that a plan of before this field is still the same plan
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()

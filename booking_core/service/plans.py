@@ -6,18 +6,31 @@ in the fixed order of the booking transaction (docs/locking.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import date, datetime
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row
 
 from booking_core.domain import FieldError
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
+from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.settings import load_settings
 from booking_core.store import plans, quotas
 from metrics.contract import PlanRefusal
+
+TIMEOUT: Final = "timeout"
+"""Who rejects a plan that nobody has decided in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided outside of the core, told by whoever bears the token."""
+
+    by: str | None = None
+    """The person's name; None = the bearer of the token."""
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +61,14 @@ def create_plan(connection: Connection, draft: PlanDraft, command: Command) -> P
         return InvalidCommand(errors)
     if draft.keeps:
         status = "kept"
-    elif not draft.in_band:
-        status = "pending"
     elif plans.applies_automatically(connection, draft.region) is False:
-        status = "shadow"
+        status = "shadow"  # within the band or not: it is never applied, so nobody need decide
     else:
-        status = "proposed"
+        status = "proposed" if draft.in_band else "pending"
+    waits = status == "pending" and draft.approval_hours is not None
     plan = {
-        **draft.model_dump(exclude={"items", "region"}),
+        **draft.model_dump(exclude={"items", "region", "approval_hours"}),
+        "decide_by_utc": command.now + timedelta(hours=draft.approval_hours or 0) if waits else None,
         "region_id": draft.region,
         "status": status,
         "fingerprint": fingerprint,
@@ -78,15 +91,31 @@ def get_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnsw
     return _stored(connection, plan_id)
 
 
-def approve_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
-    """The plan, approved: pending -> approved; approving twice changes nothing."""
-    return _decide(connection, plan_id, command, "approve", ("pending",), "approved")
+def approve_plan(
+    connection: Connection, plan_id: str, command: Command, decision: Decision | None = None
+) -> PlanAnswer:
+    """The plan, approved in time: pending -> approved; approving twice changes nothing."""
+    return _decide(connection, plan_id, command, "approve", ("pending",), "approved", decision)
 
 
-def reject_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
+def reject_plan(
+    connection: Connection, plan_id: str, command: Command, decision: Decision | None = None
+) -> PlanAnswer:
     """The plan, rejected before it was ever applied; rejecting twice changes nothing."""
     allowed = ("pending", "proposed", "approved", "shadow")
-    return _decide(connection, plan_id, command, "reject", allowed, "rejected")
+    return _decide(connection, plan_id, command, "reject", allowed, "rejected", decision)
+
+
+def reject_overdue(connection: Connection, now: datetime) -> int:
+    """How many plans were rejected because nobody had decided by their deadline (wall time)."""
+    plans.lock_plans(connection)
+    command = Command(Caller("", TIMEOUT, frozenset()), now)
+    overdue = plans.overdue_plans(connection, now)
+    for plan in overdue:
+        note = f"nobody decided by {plan.decide_by_utc:%Y-%m-%dT%H:%M:%SZ}"
+        decided = {"decided_utc": now, "decided_by": TIMEOUT, "note": note}
+        _move(connection, command, "reject", plan, "rejected", {"note": note}, **decided)
+    return len(overdue)
 
 
 def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
@@ -181,16 +210,25 @@ def _restore_limits(connection: Connection, plan: StoredPlan) -> None:
 
 
 def _decide(
-    connection: Connection, plan_id: str, command: Command, verb: str, allowed: tuple[str, ...], status: str
+    connection: Connection,
+    plan_id: str,
+    command: Command,
+    verb: str,
+    allowed: tuple[str, ...],
+    status: str,
+    decision: Decision | None,
 ) -> PlanAnswer:
     plans.lock_plans(connection)
     found = get_plan(connection, plan_id, command)
     if not isinstance(found, StoredPlan) or found.row.status == status:
         return found
-    if found.row.status not in allowed:
-        return _wrong_status(found.row, verb)
-    decided = {"decided_utc": command.now, "decided_by": command.actor}
-    return _move(connection, command, verb, found.row, status, {}, **decided)
+    deadline = found.row.decide_by_utc
+    overdue = found.row.status == "pending" and deadline is not None and deadline <= command.now
+    if found.row.status not in allowed or (overdue and verb == "approve"):
+        return _wrong_status(found.row, verb, overdue=overdue)
+    made = decision or Decision()
+    decided = {"decided_utc": command.now, "decided_by": (made.by or command.actor)[:64], "note": made.note}
+    return _move(connection, command, verb, found.row, status, asdict(made) if decision else {}, **decided)
 
 
 def _move(
@@ -227,9 +265,10 @@ def _misfits(connection: Connection, draft: PlanDraft) -> tuple[FieldError, ...]
     )
 
 
-def _wrong_status(plan: Row[Any], verb: str) -> CommandRefused:
+def _wrong_status(plan: Row[Any], verb: str, *, overdue: bool = False) -> CommandRefused:
+    status = "overdue" if overdue else plan.status
     return CommandRefused(
-        PlanRefusal.PLAN_WRONG_STATUS, {"plan_id": plan.plan_id, "status": plan.status, "command": verb}
+        PlanRefusal.PLAN_WRONG_STATUS, {"plan_id": plan.plan_id, "status": status, "command": verb}
     )
 
 

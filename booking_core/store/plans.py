@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Row, Select, bindparam, insert, select, text, tuple_, update
 
 from booking_core.tables import plan_items, plans, regions
 
@@ -100,6 +100,20 @@ def override_setters(connection: Connection, region_id: str, first: date) -> lis
         .order_by(plans.c.applied_utc)
     )
     return list(connection.execute(statement))
+
+
+def any_overdue(connection: Connection, now: datetime) -> bool:
+    """Whether a plan still waits for approval after its deadline (wall time)."""
+    return connection.execute(_overdue(now).limit(1)).first() is not None
+
+
+def overdue_plans(connection: Connection, now: datetime) -> list[Row[Any]]:
+    """The plans that wait for approval after their deadline, the oldest first."""
+    return list(connection.execute(_overdue(now).order_by(plans.c.decide_by_utc)))
+
+
+def _overdue(now: datetime) -> Select[Any]:
+    return select(plans).where(plans.c.status == "pending", plans.c.decide_by_utc <= now)
 
 
 def applies_automatically(connection: Connection, region_id: str) -> bool | None:

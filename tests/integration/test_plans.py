@@ -38,6 +38,7 @@ def desk(bank: Bank) -> Desk:
         (True, {}, "proposed"),
         (True, {"in_band": False}, "pending"),
         (False, {}, "shadow"),
+        (False, {"in_band": False}, "shadow"),
         (True, {"model": "keep"}, "kept"),
         (True, {"items": []}, "kept"),
     ],
