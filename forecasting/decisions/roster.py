@@ -1,0 +1,225 @@
+"""Roster proposals: shifts that cover the heads needed by half-hour with the staff there is.
+
+An integer program for each branch, day and skill (G. Dantzig's set covering of 1954, each place of a break a
+column of its own): the fewest missing heads first, then the fewest paid half-hours, then the earliest starts.
+HiGHS (through scipy) solves it exactly, and the same input gives the same roster.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from forecasting.decisions.erlang import Ints
+from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy, clock_text, half_hour
+from forecasting.decisions.staffing import HALF_HOURS, Skill
+
+_EARLIER: Final = 1e-4
+"""Tie-breaker for each half-hour a shift starts later, in paid half-hours: never worth one."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Available:
+    """Heads that are there from one half-hour (0..47) until another (exclusive, at most 48)."""
+
+    first: int
+    until: int
+    heads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Heads who work the same shift; half-hours of the bank's day, ends exclusive."""
+
+    start: int
+    end: int
+    heads: int
+    break_start: int | None = None
+    break_end: int | None = None
+
+    def at_work(self) -> Ints:
+        """The heads of the shift by half-hour, (48,)."""
+        work = np.zeros(HALF_HOURS, dtype=np.int64)
+        work[self.start : self.end] = self.heads
+        if self.break_start is not None:
+            work[self.break_start : self.break_end] = 0
+        return work
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON values, times as bank-local text."""
+        pause = None
+        if self.break_start is not None and self.break_end is not None:
+            pause = [clock_text(self.break_start), clock_text(self.break_end)]
+        return {
+            "from": clock_text(self.start),
+            "to": clock_text(self.end),
+            "heads": self.heads,
+            "break": pause,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """Heads that a half-hour lacks."""
+
+    half_hour: int
+    heads: int
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"from": clock_text(self.half_hour), "heads": self.heads}
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftRules:
+    """Which shifts there may be, in half-hours."""
+
+    opens: int
+    closes: int
+    lengths: tuple[int, ...]
+    starts: tuple[int, ...]
+    """Empty = any."""
+    break_after: float
+    """A longer shift has a break …"""
+    break_length: int
+
+    @classmethod
+    def of(cls, policy: Policy) -> ShiftRules:
+        """The rules as the policy states them."""
+        return cls(
+            opens=half_hour(policy.opens),
+            closes=half_hour(policy.closes),
+            lengths=tuple(sorted({round(hours * 2) for hours in policy.shift_hours})),
+            starts=tuple(sorted({half_hour(text) for text in policy.shift_starts})),
+            break_after=policy.break_after_hours * 2,
+            break_length=policy.break_minutes // HALF_HOUR_MINUTES,
+        )
+
+    def shifts(self, first: int, until: int) -> list[Shift]:
+        """Every shift of one head within the opening hours and first..until, by start, length and break."""
+        first, until = max(first, self.opens), min(until, self.closes)
+        found = []
+        for start in range(first, until):
+            if self.starts and start not in self.starts:
+                continue
+            for length in self.lengths:
+                if start + length <= until:
+                    found += [
+                        Shift(start, start + length, 1, *pause) for pause in self._breaks(start, length)
+                    ]
+        return found
+
+    def _breaks(self, start: int, length: int) -> list[tuple[int, int] | tuple[()]]:
+        """Where the shift's break may lie: within its middle third, as far as it fits."""
+        if length <= self.break_after or not 0 < self.break_length < length:
+            return [()]
+        earliest = start + length // 3
+        latest = max(earliest, start + length - length // 3 - self.break_length)
+        return [(at, at + self.break_length) for at in range(earliest, latest + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRoster:
+    """The shifts proposed for one branch, day and skill, and what they leave short."""
+
+    branch: str
+    day: str
+    """ISO day."""
+    skill: Skill
+    need: tuple[int, ...]
+    """Heads by half-hour of the day, 48."""
+    shifts: tuple[Shift, ...]
+    shortages: tuple[Shortage, ...]
+    rostered: bool
+    """Whether a roster says who is there; without one the shifts are those to be staffed."""
+
+    @property
+    def heads(self) -> int:
+        """Heads who work that day."""
+        return sum(shift.heads for shift in self.shifts)
+
+    @property
+    def missing_half_hours(self) -> int:
+        """Missing heads × half-hours."""
+        return sum(shortage.heads for shortage in self.shortages)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON values: the half-hours that need anybody, shifts and shortages."""
+        return {
+            "branch": self.branch,
+            "day": self.day,
+            "skill": str(self.skill),
+            "rostered": self.rostered,
+            "heads": self.heads,
+            "need": {clock_text(at): heads for at, heads in enumerate(self.need) if heads},
+            "shifts": [shift.as_record() for shift in self.shifts],
+            "shortages": [shortage.as_record() for shortage in self.shortages],
+        }
+
+
+def propose_roster(
+    need: Sequence[int], available: Sequence[Available] | None, rules: ShiftRules
+) -> tuple[tuple[Shift, ...], tuple[Shortage, ...]]:
+    """The shifts that leave the fewest heads missing, at the fewest paid half-hours; what they leave short.
+
+    need: heads by half-hour, 48. available None: nobody says who is there, so as many as are needed are.
+    Need outside the opening hours cannot be covered and is told as short.
+    """
+    wanted = tuple(int(heads) for heads in need)
+    anybody = (Available(0, HALF_HOURS, sum(wanted)),)
+    return _solved(wanted, anybody if available is None else tuple(sorted(available)), rules)
+
+
+@lru_cache(maxsize=4096)
+def _solved(
+    need: tuple[int, ...], groups: tuple[Available, ...], rules: ShiftRules
+) -> tuple[tuple[Shift, ...], tuple[Shortage, ...]]:
+    """The optimum; kept, since days of one kind need the same."""
+    wanted = np.array(need)
+    rows = np.flatnonzero(wanted)
+    columns = [
+        (which, shift)
+        for which, group in enumerate(groups)
+        for shift in rules.shifts(group.first, group.until)
+        if shift.at_work()[rows].any()
+    ]
+    if not columns:
+        return (), _shortages(wanted)
+    work = np.array([shift.at_work()[rows] for _, shift in columns]).T
+    member = np.array([[which == group for which, _ in columns] for group in range(len(groups))], dtype=float)
+    paid = np.array([shift.end - shift.start for _, shift in columns], dtype=float)
+    late = np.array([shift.start + (shift.break_start or 0) / HALF_HOURS for _, shift in columns])
+    short = np.full(len(rows), paid.max() + 1)  # any shift is worth one missing head
+    none = np.zeros((len(groups), len(rows)))
+    result = milp(
+        np.concatenate([paid + _EARLIER * late, short]),
+        integrality=np.ones(len(columns) + len(rows)),
+        bounds=Bounds(0, np.concatenate([np.full(len(columns), np.inf), wanted[rows]])),
+        constraints=[
+            LinearConstraint(np.hstack([work, np.eye(len(rows))]), lb=wanted[rows]),
+            LinearConstraint(np.hstack([member, none]), ub=[group.heads for group in groups]),
+        ],
+        options={"mip_rel_gap": 0.0},
+    )
+    if result.x is None:  # leaving everything short is always a solution
+        raise RuntimeError(f"no roster found for {need}: {result.message}")
+    heads: Counter[Shift] = Counter()
+    for count, (_, shift) in zip(np.rint(result.x[: len(columns)]), columns, strict=True):
+        heads[shift] += int(count)  # groups that overlap share a shift
+    shifts = tuple(replace(shift, heads=count) for shift, count in heads.items() if count)
+    there = sum((shift.at_work() for shift in shifts), np.zeros(HALF_HOURS, dtype=np.int64))
+    return tuple(sorted(shifts, key=_clock_order)), _shortages(np.maximum(wanted - there, 0))
+
+
+def _clock_order(shift: Shift) -> tuple[int, int, int]:
+    return shift.start, shift.end, shift.break_start or 0
+
+
+def _shortages(missing: Ints) -> tuple[Shortage, ...]:
+    return tuple(Shortage(int(at), int(missing[at])) for at in np.flatnonzero(missing))

@@ -1,0 +1,128 @@
+"""Heads by half-hour, for counter and phone, from sample paths of daily demand.
+
+The load of a half-hour on a path = the day's units on that path × the half-hour's share of the day × mean
+handling time ÷ 30 minutes. Two kinds of uncertainty ask for heads beyond it: customers come at random within
+the half-hour, and the day itself is forecast. The forecast's coefficient of variation tells which one rules
+(A. Bassamboo, R. Randhawa, A. Zeevi, "Capacity sizing under parameter uncertainty: safety staffing principles
+revisited", Management Science 56, 2010):
+
+- CV > 1 ÷ √load: the forecast's error dominates, so a newsvendor: the quantile of the load at the cost of
+  a missing head over that of a missing and an idle one;
+- otherwise: Erlang at the mean load.
+
+The CV is that of the arrival *rate*: paths vary as counts do even where the rate is known, so the variance of
+a Poisson count is taken off theirs first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from forecasting.decisions.erlang import NEVER, Ints, QueueTarget, agents_needed
+from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy
+from forecasting.frames import Floats
+
+HALF_HOUR_SECONDS: Final = HALF_HOUR_MINUTES * 60
+HALF_HOURS: Final = 48
+_ROUNDING: Final = 1e-9
+"""A load that is a whole number but for the last bits needs no further head."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+class Skill(StrEnum):
+    """What a head is rostered for."""
+
+    COUNTER = "counter"
+    PHONE = "phone"
+
+
+@dataclass(frozen=True, slots=True)
+class StaffNeed:
+    """What one branch and skill need by day and half-hour; each array is (days, half-hours)."""
+
+    heads: Ints
+    load: Floats
+    """Mean load, erlang."""
+    newsvendor: Bools
+    """Where the forecast's error dominated."""
+
+
+def queue_target(skill: Skill, policy: Policy, handling_seconds: float | None = None) -> QueueTarget:
+    """The target of the skill's queue; handling_seconds: as measured, else the policy's assumption."""
+    if skill is Skill.COUNTER:
+        handling = handling_seconds or policy.counter_handling_seconds
+        return QueueTarget(policy.counter_level, policy.counter_wait_seconds, handling)
+    return QueueTarget(
+        policy.phone_level,
+        policy.phone_wait_seconds,
+        handling_seconds or policy.phone_handling_seconds,
+        policy.phone_patience_seconds or NEVER,
+    )
+
+
+def staff_need(
+    units: Floats,
+    shares: Floats,
+    target: QueueTarget,
+    staff_quantile: float,
+    *,
+    come_ratio: float = 1.0,
+) -> StaffNeed:
+    """The heads that the half-hours of each day need.
+
+    units: sample paths of customers a day, (paths, days). shares: of the day's customers by half-hour, (days,
+    half-hours) or (half-hours,) for all days alike. come_ratio: the share that comes, 1 − no-shows.
+    """
+    come = units * come_ratio
+    mean = come.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variation = np.sqrt(np.maximum(come.var(axis=0) - mean, 0.0)) / mean
+    variation = np.where(mean > 0, variation, 0.0)
+    by_half_hour = np.broadcast_to(shares, (len(mean), shares.shape[-1]))
+    per_unit = by_half_hour * target.handling_seconds / HALF_HOUR_SECONDS
+    load = mean[:, None] * per_unit
+    dominated = variation[:, None] > 1.0 / np.sqrt(np.where(load > 0, load, np.finfo(float).tiny))
+    cut = np.quantile(come, staff_quantile, axis=0)[:, None] * per_unit
+    newsvendor = np.ceil(cut - _ROUNDING).astype(np.int64)
+    heads = np.where(dominated, newsvendor, agents_needed(load, target))
+    return StaffNeed(heads, load, dominated)
+
+
+def calls_of(units: Floats, leads: Floats, calls_per_unit: float, days: int) -> Floats:
+    """Sample paths of calls a day, (paths, days), from the units wished for the days ahead.
+
+    leads: share of calls about the service day 0, 1, … days later. Calls come before the day they are about,
+    so units reach beyond the days asked for, (paths, known days); where they end, nearer leads stand for all.
+    """
+    paths, known = units.shape
+    calls = np.zeros((paths, days))
+    for day in range(days):
+        reach = leads[: known - day]
+        seen = reach.sum()
+        if seen > 0:
+            calls[:, day] = units[:, day : day + len(reach)] @ (reach / seen)
+    return calls * calls_per_unit
+
+
+def units_served(heads: Ints | Floats, handling_seconds: float, utilisation: float) -> int:
+    """Units a day that so many heads by half-hour can serve; utilisation: the share of their time to book."""
+    return int(float(np.sum(heads)) * HALF_HOUR_SECONDS * utilisation / handling_seconds + _ROUNDING)
+
+
+def blended_shares(own: Floats, wider: Floats, prior_units: float, open_half_hours: slice) -> Floats:
+    """The shape of the day: a branch's units by half-hour drawn to the wider group's, in the opening hours.
+
+    own, wider: units by half-hour, (48,). The result sums to 1 over the open half-hours; flat where neither
+    is known there.
+    """
+    ours, theirs = own[open_half_hours], wider[open_half_hours]
+    prior = theirs / theirs.sum() * prior_units if theirs.sum() > 0 else np.zeros_like(theirs)
+    blended = ours + prior
+    total = blended.sum()
+    return blended / total if total > 0 else np.full(len(ours), 1.0 / len(ours))
