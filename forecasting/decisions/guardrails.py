@@ -2,8 +2,9 @@
 
 Each rule takes plain values and returns (value, condition, reason), like Kubernetes'
 convertDesiredReplicasWithRules: reason None means that the rule did not bind. `guard_limit` runs them
-in an order in which the later one wins: steps tame the forecast, the floor keeps a branch open, staff
-that cannot be had caps it, and what is already booked is never undercut.
+in an order in which the later one wins: steps tame the forecast, the floor keeps a branch open, the ceiling
+keeps steps from piling up, staff and funds that cannot be had cap it, and what is already booked is never
+undercut. docs/guardrails.md lists them all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from forecasting.decisions.policy import Policy
+from metrics.contract import PeriodKind
 
 
 class Guardrail(StrEnum):
@@ -23,9 +25,12 @@ class Guardrail(StrEnum):
     MAX_STEP_UP = "max_step_up"
     MAX_STEP_DOWN = "max_step_down"
     FLOOR = "floor"
+    CEILING = "ceiling"
     STAFF_CAP = "staff_cap"
+    FUNDS_CAP = "funds_cap"
     NEVER_BELOW_USED = "never_below_used"
     FROZEN = "frozen"
+    CHANNEL_SHARE = "channel_share"
     MIN_WORKERS = "min_workers"
     MAX_WORKERS = "max_workers"
 
@@ -41,6 +46,7 @@ class Veto(StrEnum):
     MOSTLY_UNFIT = "mostly_unfit"
     DRIFT = "drift"
     NO_FORECAST = "no_forecast"
+    BAD_PLANS = "bad_plans"
 
 
 class Band(StrEnum):
@@ -76,6 +82,10 @@ class LimitInputs:
     used_units: int
     staff_cap_units: int | None
     """Units its staff can serve in the period; None = unknown."""
+    ceiling_units: int | None = None
+    """See `ceiling_of`; None = no ceiling."""
+    funds_cap_units: int | None = None
+    """Units that the funds of its days pay out; None = no limit on funds."""
 
 
 def max_step_up(value: int, inputs: LimitInputs, policy: Policy) -> Guarded:
@@ -120,6 +130,22 @@ def staff_cap(value: int, inputs: LimitInputs, _policy: Policy) -> Guarded:
     return Guarded(cap, f"{value} is more than the staff can serve: {cap}", Guardrail.STAFF_CAP)
 
 
+def ceiling(value: int, inputs: LimitInputs, _policy: Policy) -> Guarded:
+    """The value, at most its ceiling."""
+    most = inputs.ceiling_units
+    if most is None or value <= most:
+        return Guarded(value, "", None)
+    return Guarded(most, f"{value} is above the ceiling of {most}", Guardrail.CEILING)
+
+
+def funds_cap(value: int, inputs: LimitInputs, _policy: Policy) -> Guarded:
+    """The value, at most what the day's funds pay out."""
+    cap = inputs.funds_cap_units
+    if cap is None or value <= cap:
+        return Guarded(value, "", None)
+    return Guarded(cap, f"{value} is more than the funds pay out: {cap}", Guardrail.FUNDS_CAP)
+
+
 def never_below_used(value: int, inputs: LimitInputs, _policy: Policy) -> Guarded:
     """The value, at least what is already used."""
     if value >= inputs.used_units:
@@ -132,9 +158,29 @@ RULES: Sequence[Callable[[int, LimitInputs, Policy], Guarded]] = (
     max_step_up,
     max_step_down,
     floor,
+    ceiling,
     staff_cap,
+    funds_cap,
     never_below_used,
 )
+
+
+def ceiling_of(period_kind: str, branches: int, unplanned_units: int | None, policy: Policy) -> int | None:
+    """The most units that a limit is planned at; None = no ceiling.
+
+    branches: how many the limit spans. unplanned_units: the limit that stands without any plan, so that
+    steps from plan to plan cannot pile up; None = unknown.
+    """
+    absolute = {
+        PeriodKind.DAY: policy.ceiling_day_units,
+        PeriodKind.WEEK: policy.ceiling_week_units,
+        PeriodKind.MONTH: policy.ceiling_month_units,
+    }[PeriodKind(period_kind)]
+    found = [absolute * branches] if absolute else []
+    if unplanned_units is not None:
+        step = unplanned_units + policy.min_step_units  # a limit of 0 is no prohibition for ever
+        found.append(max(math.floor(unplanned_units * policy.ceiling_ratio), step))
+    return min(found, default=None)
 
 
 def guard_limit(proposed: float, inputs: LimitInputs, policy: Policy) -> tuple[Guarded, list[Guardrail]]:

@@ -242,6 +242,43 @@ def test_workers_forecasts_plans_and_demand(bank: Bank) -> None:
     assert get(contract.WAITLIST_OLDEST) == (NOW - timedelta(hours=3)).timestamp()
 
 
+@pytest.mark.parametrize(
+    ("plan", "paused", "kept"),
+    [
+        ({"status": "kept", "verdict": "bad_plans"}, False, {"bad_plans": 1.0}),
+        ({"status": "rejected", "decided_by": "timeout", "verdict": "total_up"}, False, {"timeout": 1.0}),
+        ({"status": "rejected", "decided_by": "li.wei"}, False, {}),
+        ({"status": "proposed"}, False, {}),
+        ({"status": "proposed"}, True, {"paused": 1.0}),
+        ({"status": "approved"}, True, {"paused": 1.0}),
+        ({"status": "applied"}, True, {}),
+    ],
+)
+def test_a_plan_that_changed_nothing_is_told_whatever_the_cause(
+    sqlite_bank: Bank, plan: dict[str, Any], paused: bool, kept: dict[str, float]
+) -> None:
+    """Kept, undecided in time, or held up by the pause switch: the region counts with the reason."""
+    sqlite_bank.set("paused", paused)
+    common = {"kind": "quota", "region_id": "north", "period": "2026-03-04", "in_band": True, "policy": {}}
+    common |= {"plan_id": "p1", "inputs": {}, "fingerprint": "f", "created_utc": NOW, "created_by": "x"}
+    put(sqlite_bank, t.plans, **common | plan)
+    told = {
+        sample.labels["reason"]: sample.value
+        for family in registry(sqlite_bank).collect()
+        if family.name == contract.PLAN_KEPT
+        for sample in family.samples
+    }
+    assert told == kept
+
+
+def test_who_applies_by_itself_is_told_for_every_region(sqlite_bank: Bank) -> None:
+    """1 where plans are applied, 0 in shadow mode."""
+    sqlite_bank.add_region("south", automatic_application=False)
+    get = registry(sqlite_bank).get_sample_value
+    told = {region: get(contract.PLAN_AUTOMATIC, {"region": region}) for region in ("north", "south")}
+    assert told == {"north": 1, "south": 0}
+
+
 def test_a_fresh_bank_says_nothing_it_does_not_know(bank: Bank) -> None:
     """Without forecasts, plans or an actuator their gauges have no sample, rather than a false 0."""
     get = registry(bank).get_sample_value

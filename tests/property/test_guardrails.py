@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +20,14 @@ policies = st.builds(
     max_step_down_ratio=st.floats(0.01, 1),
 )
 inputs = st.builds(
-    LimitInputs, old_units=st.none() | units, used_units=units, staff_cap_units=st.none() | units
+    LimitInputs,
+    old_units=st.none() | units,
+    used_units=units,
+    staff_cap_units=st.none() | units,
+    ceiling_units=st.none() | units,
+    funds_cap_units=st.none() | units,
 )
+DOWNWARD = {Guardrail.MAX_STEP_UP, Guardrail.CEILING, Guardrail.STAFF_CAP, Guardrail.FUNDS_CAP}
 
 
 @given(proposals, inputs, policies)
@@ -29,12 +37,13 @@ def test_a_limit_never_lies_below_what_is_used(proposed: float, state: LimitInpu
 
 
 @given(proposals, inputs, policies)
-def test_staff_caps_every_limit_that_use_does_not_force(
+def test_what_cannot_be_had_caps_every_limit_that_use_does_not_force(
     proposed: float, state: LimitInputs, policy: Policy
 ) -> None:
-    """A limit exceeds what the staff can serve only where as much is booked already."""
+    """A limit exceeds the ceiling, the staff or the funds only where as much is booked already."""
     value = guard_limit(proposed, state, policy)[0].value
-    assert state.staff_cap_units is None or value <= max(state.staff_cap_units, state.used_units)
+    for cap in (state.ceiling_units, state.staff_cap_units, state.funds_cap_units):
+        assert cap is None or value <= max(cap, state.used_units)
 
 
 @given(proposals, inputs, policies)
@@ -49,12 +58,12 @@ def test_a_limit_steps_up_no_further_than_allowed(
 
 
 @given(proposals, inputs, policies)
-def test_only_the_step_upward_and_the_staff_go_below_a_proposal(
+def test_only_steps_upward_and_caps_go_below_a_proposal(
     proposed: float, state: LimitInputs, policy: Policy
 ) -> None:
-    """A limit lies below what the forecast asks for only where one of these two is named."""
+    """A limit lies below what the forecast asks for only where one of these is named."""
     guarded, bound = guard_limit(proposed, state, policy)
-    if not {Guardrail.MAX_STEP_UP, Guardrail.STAFF_CAP} & set(bound):
+    if not DOWNWARD & set(bound):
         assert guarded.value >= proposed - 1e-6
 
 
@@ -85,3 +94,14 @@ def test_a_limit_that_no_rule_touched_covers_its_proposal(
     else:
         assert guarded.reason is bound[-1]
         assert all(isinstance(reason, Guardrail) for reason in bound)
+
+
+@given(proposals, inputs, policies)
+def test_without_the_step_upward_more_would_be_planned(
+    proposed: float, state: LimitInputs, policy: Policy
+) -> None:
+    """The negative control: with a rule taken away a proposal that it bound gets another limit."""
+    guarded, bound = guard_limit(proposed, state, policy)
+    if guarded.reason is Guardrail.MAX_STEP_UP and bound == [Guardrail.MAX_STEP_UP]:
+        free = replace(state, old_units=None)
+        assert guard_limit(proposed, free, policy)[0].value > guarded.value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from forecasting.decisions.guardrails import (
@@ -10,6 +13,7 @@ from forecasting.decisions.guardrails import (
     LimitInputs,
     Veto,
     band_verdict,
+    ceiling_of,
     guard_limit,
     guard_workers,
     run_verdict,
@@ -20,8 +24,14 @@ from forecasting.decisions.policy import Policy, policy_from
 POLICY = Policy(max_step_up_ratio=2.0, max_step_down_ratio=0.5, min_step_units=2, floor_units=3)
 
 
-def limits(old: int | None = 20, used: int = 0, staff: int | None = None) -> LimitInputs:
-    return LimitInputs(old_units=old, used_units=used, staff_cap_units=staff)
+def limits(
+    old: int | None = 20,
+    used: int = 0,
+    staff: int | None = None,
+    ceiling: int | None = None,
+    funds: int | None = None,
+) -> LimitInputs:
+    return LimitInputs(old, used, staff, ceiling_units=ceiling, funds_cap_units=funds)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +49,14 @@ def limits(old: int | None = 20, used: int = 0, staff: int | None = None) -> Lim
         (0.0, limits(old=0), 3, Guardrail.FLOOR),
         (2.0, limits(old=0, staff=0), 0, Guardrail.STAFF_CAP),
         (3.0, limits(old=1), 3, None),
+        (30.0, limits(ceiling=30), 30, None),
+        (30.0, limits(ceiling=29), 29, Guardrail.CEILING),
+        (1.0, limits(old=4, ceiling=2), 2, Guardrail.CEILING),
+        (30.0, limits(ceiling=29, used=31), 31, Guardrail.NEVER_BELOW_USED),
+        (30.0, limits(funds=26), 26, Guardrail.FUNDS_CAP),
+        (30.0, limits(staff=28, funds=26), 26, Guardrail.FUNDS_CAP),
+        (30.0, limits(staff=25, funds=26), 25, Guardrail.STAFF_CAP),
+        (30.0, limits(funds=0, used=2), 2, Guardrail.NEVER_BELOW_USED),
     ],
 )
 def test_the_last_rule_that_binds_names_the_limit(
@@ -49,6 +67,38 @@ def test_the_last_rule_that_binds_names_the_limit(
     assert (guarded.value, guarded.reason) == (value, reason)
     assert (bound[-1] if bound else None) == reason
     assert bool(guarded.condition) == (reason is not None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "branches", "unplanned", "changes", "ceiling"),
+    [
+        ("day", 1, 20, {}, 200),
+        ("day", 1, None, {}, None),
+        ("day", 1, 0, {}, 2),
+        ("day", 1, None, {"ceiling_day_units": 60}, 60),
+        ("day", 3, None, {"ceiling_day_units": 60}, 180),
+        ("day", 1, 20, {"ceiling_day_units": 60}, 60),
+        ("day", 1, 20, {"ceiling_day_units": 60, "ceiling_ratio": 2.0}, 40),
+        ("week", 1, None, {"ceiling_day_units": 60}, None),
+        ("week", 1, None, {"ceiling_week_units": 300}, 300),
+        ("month", 2, None, {"ceiling_month_units": 900}, 1800),
+    ],
+)
+def test_the_ceiling_is_the_policys_or_a_multiple_of_what_stands_without_plans(
+    kind: str, branches: int, unplanned: int | None, changes: dict[str, Any], ceiling: int | None
+) -> None:
+    """The lower of the two where both are known; a region's is as much for each of its branches."""
+    assert ceiling_of(kind, branches, unplanned, replace(POLICY, **changes)) == ceiling
+
+
+def test_steps_from_plan_to_plan_never_pile_up_above_the_ceiling() -> None:
+    """A forecast gone wild takes the step upward every day, and stops at ten times the standing limit."""
+    limit, seen = 20, []
+    for _ in range(6):
+        inputs = LimitInputs(limit, 0, None, ceiling_units=ceiling_of("day", 1, 20, POLICY))
+        limit = guard_limit(1e6, inputs, POLICY)[0].value
+        seen.append(limit)
+    assert seen == [40, 80, 160, 200, 200, 200]
 
 
 def test_every_rule_that_bound_is_told() -> None:
