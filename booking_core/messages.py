@@ -348,7 +348,10 @@ _FIELD_FAULTS_ZH: Final = {
     "enum": "不是可选值",
     "literal_error": "不是可选值",
     "greater_than": "必须大于零",
+    "greater_than_equal": "过小",
     "less_than_equal": "过大",
+    "too_short": "不能为空",
+    "too_long": "条目过多",
     "decimal_parsing": "不是数字",
     "decimal_type": "不是数字",
     "finite_number": "必须是有限的数值",
@@ -364,4 +367,5 @@ _FIELD_FAULTS_ZH: Final = {
     "datetime_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
     "datetime_from_date_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
     "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
+    "half_hour": "须为整点或半点，例如 09:00 或 13:30",
 }

@@ -8,8 +8,9 @@ from typing import Final
 from fastapi import APIRouter
 
 from booking_core.events import api as events
+from booking_core.rosters import api as rosters
 
-PARTS: Final[Mapping[str, APIRouter]] = {"events": events.router}
+PARTS: Final[Mapping[str, APIRouter]] = {"events": events.router, "rosters": rosters.router}
 
 
 def routers(without: Collection[str] = ()) -> list[APIRouter]:

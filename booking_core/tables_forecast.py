@@ -1,4 +1,4 @@
-"""The schema of forecasts, scores, announced events, pressure and servers, on the metadata of `tables`.
+"""The schema of forecasts, scores, events, rosters, pressure and servers, on the metadata of `tables`.
 
 forecast_* and score_* are written only by forecasting/store.py, the others only by the core.
 """
@@ -224,6 +224,24 @@ events = Table(
     CheckConstraint("last_day >= first_day", name="days_in_order"),
     CheckConstraint("expected_effect_ratio > 0", name="effect_positive"),
     comment="What is announced that may move demand, and when that became known",
+)
+
+# --- rosters (written by booking_core.rosters) ---------------------------------------------------
+
+rosters = Table(
+    "rosters",
+    metadata,
+    Column("roster_id", String(64), primary_key=True, comment="chosen by who states it: idempotent"),
+    Column("branch_id", ForeignKey("branches.branch_id"), nullable=False),
+    Column("first_day", Date, nullable=False, comment="of its entries"),
+    Column("last_day", Date, nullable=False, comment="inclusive"),
+    Column("entries", JSON, nullable=False, comment="[{day, from, to, heads, skill}], times bank-local"),
+    Column("created_by", String(64), nullable=False),
+    Column("created_utc", UtcDateTime, nullable=False, comment="wall time"),
+    Column("ended_utc", UtcDateTime, comment="wall time; null = stands. Kept: past plans used it"),
+    CheckConstraint("last_day >= first_day", name="days_in_order"),
+    Index("ix_rosters_branch_day", "branch_id", "last_day"),
+    comment="Who is there: heads by branch, day, hours and skill; one standing roster tells each",
 )
 
 # --- pressure and servers -----------------------------------------------------------------------

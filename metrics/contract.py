@@ -183,6 +183,13 @@ class EventKind(StrEnum):
     OTHER = "other"
 
 
+class Skill(StrEnum):
+    """What staff are rostered for."""
+
+    COUNTER = "counter"
+    PHONE = "phone"
+
+
 class TokenScope(StrEnum):
     """What a bearer token may do; each is its own right, none includes another."""
 

@@ -18,7 +18,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from forecasting.decisions.erlang import Ints
 from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy, clock_text, half_hour
-from forecasting.decisions.staffing import HALF_HOURS, Skill
+from forecasting.decisions.staffing import HALF_HOURS
+from metrics.contract import Skill
 
 _EARLIER: Final = 1e-4
 """Tie-breaker for each half-hour a shift starts later, in paid half-hours: never worth one."""
@@ -161,6 +162,16 @@ class DayRoster:
             "shifts": [shift.as_record() for shift in self.shifts],
             "shortages": [shortage.as_record() for shortage in self.shortages],
         }
+
+
+def working_half_hours(available: Sequence[Available], rules: ShiftRules) -> int:
+    """Heads × half-hours at work within the opening hours, everybody's break taken off."""
+    total = 0
+    for group in available:
+        length = max(0, min(group.until, rules.closes) - max(group.first, rules.opens))
+        rests = rules.break_length if length > rules.break_after else 0
+        total += group.heads * max(0, length - rests)
+    return total
 
 
 def propose_roster(

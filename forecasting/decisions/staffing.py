@@ -17,7 +17,6 @@ a Poisson count is taken off theirs first.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from forecasting.decisions.erlang import NEVER, Ints, QueueTarget, agents_needed
 from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy
 from forecasting.frames import Floats
+from metrics.contract import Skill
 
 HALF_HOUR_SECONDS: Final = HALF_HOUR_MINUTES * 60
 HALF_HOURS: Final = 48
@@ -33,13 +33,6 @@ _ROUNDING: Final = 1e-9
 """A load that is a whole number but for the last bits needs no further head."""
 
 Bools = npt.NDArray[np.bool_]
-
-
-class Skill(StrEnum):
-    """What a head is rostered for."""
-
-    COUNTER = "counter"
-    PHONE = "phone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +103,9 @@ def calls_of(units: Floats, leads: Floats, calls_per_unit: float, days: int) -> 
     return calls * calls_per_unit
 
 
-def units_served(heads: Ints | Floats, handling_seconds: float, utilisation: float) -> int:
-    """Units a day that so many heads by half-hour can serve; utilisation: the share of their time to book."""
-    return int(float(np.sum(heads)) * HALF_HOUR_SECONDS * utilisation / handling_seconds + _ROUNDING)
+def units_served(head_half_hours: float, handling_seconds: float, utilisation: float) -> int:
+    """Units that heads × half-hours of work can serve; utilisation: the share of that time to book."""
+    return int(head_half_hours * HALF_HOUR_SECONDS * utilisation / handling_seconds + _ROUNDING)
 
 
 def blended_shares(own: Floats, wider: Floats, prior_units: float, open_half_hours: slice) -> Floats:

@@ -18,15 +18,16 @@ from forecasting.decisions.roster import (
     ShiftRules,
     Shortage,
     propose_roster,
+    working_half_hours,
 )
 from forecasting.decisions.staffing import (
-    Skill,
     blended_shares,
     calls_of,
     queue_target,
     staff_need,
     units_served,
 )
+from metrics.contract import Skill
 
 POLICY = Policy()
 COUNTER = queue_target(Skill.COUNTER, POLICY)
@@ -101,8 +102,14 @@ def test_the_shape_of_a_small_branchs_day_leans_on_its_regions() -> None:
 
 def test_units_that_heads_can_serve() -> None:
     """Three heads for eight hours, a quarter of an hour each, 85 % booked: 81 units."""
-    assert units_served(np.array(from_to("09:00", "17:00", 3)), 900, 0.85) == 81
-    assert units_served(np.zeros(48), 900, 0.85) == 0
+    assert units_served(3 * 16, 900, 0.85) == 81
+    assert units_served(0, 900, 0.85) == 0
+
+
+def test_breaks_and_time_before_the_doors_open_serve_nobody() -> None:
+    """07:00 to 17:00 is nine open hours of which one is a break; four hours have none."""
+    long, short = Available(14, 34, 2), Available(16, 24, 1)
+    assert working_half_hours([long, short], RULES) == 2 * (18 - 2) + 8
 
 
 # --- rosters --------------------------------------------------------------------------------------
