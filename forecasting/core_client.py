@@ -11,6 +11,8 @@ import httpx
 
 API_URL_VARIABLE: Final = "SLOTCAST_API_URL"
 TOKEN_VARIABLE: Final = "SLOTCAST_PLANNER_TOKEN"  # noqa: S105  (the variable's name)
+APPROVER_VARIABLE: Final = "SLOTCAST_APPROVER_TOKEN"
+"""Of scope operator, for who brings a person's decision on a plan; without it nobody is asked."""
 DEFAULT_API_URL: Final = "http://127.0.0.1:8080"
 
 _TRIES: Final = 5
@@ -40,13 +42,13 @@ class CoreClient:
         )
 
     @classmethod
-    def from_environment(cls) -> Self:
-        """The client of SLOTCAST_API_URL with SLOTCAST_PLANNER_TOKEN; CoreError without a token."""
-        token = os.environ.get(TOKEN_VARIABLE, "")
+    def from_environment(cls, variable: str = TOKEN_VARIABLE, scope: str = "planner") -> Self:
+        """The client of SLOTCAST_API_URL with the variable's token of the scope; CoreError without one."""
+        token = os.environ.get(variable, "")
         if not token:
             raise CoreError(
-                f"{TOKEN_VARIABLE} is not set; issue one with: "
-                "python -m booking_core token --name planner --scope planner"
+                f"{variable} is not set; issue one with: "
+                f"python -m booking_core token --name {scope} --scope {scope}"
             )
         return cls(os.environ.get(API_URL_VARIABLE, DEFAULT_API_URL), token)
 
@@ -72,6 +74,17 @@ class CoreClient:
     def apply_plan(self, plan_id: str) -> dict[str, Any]:
         """The plan after its application; CoreError with the core's reason where it may not be applied."""
         return self._call("POST", f"/v1/plans/{plan_id}/apply")
+
+    def decide_plan(
+        self, plan_id: str, *, approved: bool, by: str, note: str | None = None
+    ) -> dict[str, Any]:
+        """The plan after somebody's decision; needs a token of scope operator."""
+        verb = "approve" if approved else "reject"
+        return self._call("POST", f"/v1/plans/{plan_id}/{verb}", {"by": by, "note": note})
+
+    def earn_mode(self, region: str, mode: str, reason: str) -> dict[str, Any]:
+        """The region after the core put it into the mode; CoreError region_fixed where a person fixed it."""
+        return self._call("POST", "/v1/control/autonomy", {"region": region, "mode": mode, "reason": reason})
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer's JSON. Every call is idempotent by the plan's id, so a lost answer is asked again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -12,22 +12,18 @@ from sqlalchemy import Engine
 from booking_core.read.bank import regions
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import forecast_days, latest_run
-from booking_core.read.plans import plan_items, plans
+from booking_core.read.plans import plans
 from booking_core.read.scores import forecast_scores, plan_scores
-from forecasting import drift_watch, store
+from forecasting import drift_watch, store, totals
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import (
     ForecastScore,
     PlanScore,
     score_forecast,
-    score_plan_day,
     summarise,
 )
 from forecasting.frames import QUANTILES
-from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
-
-JUDGED_STATUSES: Final = frozenset({"applied", "superseded", "shadow"})
-"""Plans that governed a day, or would have."""
+from forecasting.judged import day_items, judged_plans, scored_day
 
 
 def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
@@ -36,8 +32,14 @@ def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     came = demand(engine, since=since, until=period)
     actual = {(row["unique_id"], row["ds"].date()): row["y"] for row in came.to_dict("records")}
     forecasts = _forecasts(engine, since, period, actual)
-    planned = _plans(engine, since, period, actual)
+    planned = _plans(engine, since, period, actual, policy)
     store.save_scores(engine, forecasts, planned)
+    names = [str(region) for region in regions(engine)["region_id"]]
+    store.save_totals(
+        engine,
+        totals.plan_totals(engine, names, period, policy),
+        totals.server_days(engine, max(since, period - timedelta(days=totals.LATE_DAYS)), period, policy),
+    )
     store.save_drift(engine, drift_watch.judge(engine, period, policy))
 
     kept = forecast_scores(engine, since=since)
@@ -86,15 +88,14 @@ def _forecasts(
 
 
 def _plans(
-    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float]
+    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float], policy: Policy
 ) -> list[PlanScore]:
     """Scores of the plan that governed (or, in shadow, would have governed) each day and region."""
     scored = plan_scores(engine, since=since)
     done = set(zip(scored["plan_id"], scored["day"].dt.date, strict=True))
     found = []
     for region in regions(engine)["region_id"]:
-        judged = plans(engine, kind="quota", region=str(region))
-        judged = judged[judged["status"].isin(JUDGED_STATUSES)]
+        judged = judged_plans(plans(engine, kind="quota", region=str(region), limit=4 * policy.score_days))
         items: dict[str, pd.DataFrame] = {}
         for offset in range((period - since).days + 1):
             day = since + timedelta(days=offset)
@@ -102,41 +103,10 @@ def _plans(
             if earlier.empty or (plan_id := str(earlier["plan_id"].iloc[0]), day) in done:
                 continue
             if plan_id not in items:
-                items[plan_id] = _day_items(engine, plan_id)
-            rows = items[plan_id][items[plan_id]["day"] == day]
-            came = {b: actual[b, day] for b in rows["scope_id"] if (b, day) in actual}
-            if came:
-                new = dict(zip(rows["scope_id"], rows["new"], strict=True))
-                old = dict(zip(rows["scope_id"], rows["old"], strict=True))
-                held = dict(zip(rows["scope_id"], rows["displaced"], strict=True))
-                found.append(
-                    score_plan_day(plan_id=plan_id, day=day, demand=came, new=new, old=old, displaced=held)
-                )
+                items[plan_id] = day_items(engine, plan_id)
+            score = scored_day(plan_id, day, items[plan_id], actual)
+            found += [] if score is None else [score]
     return found
-
-
-def _day_items(engine: Engine, plan_id: str) -> pd.DataFrame:
-    """[scope_id, day, new, old, displaced]: the day quotas of the plan's branches; a kept limit is new = old.
-
-    displaced: the units in use by wishes from elsewhere when the plan was made.
-    """
-    rows = plan_items(engine, plan_id)
-    rows = rows[
-        (rows["scope_kind"] == ScopeKind.BRANCH)
-        & (rows["period_kind"] == PeriodKind.DAY)
-        & (rows["channel"] == ALL_CHANNELS)
-        & rows["old_limit"].notna()
-    ]
-    new = rows["applied_limit"].fillna(rows["new_limit"]).fillna(rows["old_limit"])
-    return pd.DataFrame(
-        {
-            "scope_id": rows["scope_id"],
-            "day": rows["period_start"].dt.date,
-            "new": new.astype("int64"),
-            "old": rows["old_limit"].astype("int64"),
-            "displaced": [int((inputs or {}).get("displaced_units", 0)) for inputs in rows["inputs"]],
-        }
-    )
 
 
 def _as_score(row: Mapping[Hashable, Any]) -> ForecastScore:

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import Connection, Engine, Table, select, update
+from sqlalchemy import Connection, Engine, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from booking_core import tables_forecast as tf
 from booking_core.database import database_url, make_engine, write_transaction
 from booking_core.read.artifacts import NEWEST_FORMAT
-from forecasting.decisions.score import DriftScore, ForecastScore, PlanScore
+from forecasting.decisions.score import DriftScore, ForecastScore, PlanScore, PlanTotal, ServerScore
 from forecasting.decisions.servers import QuarterPressure
 from forecasting.frames import MEAN, QUANTILES, TIME, SamplePaths, quantile_column
 
@@ -131,9 +131,20 @@ def finish_run(
 
 
 def save_proposal(
-    engine: Engine, *, period: str, kind: str, region: str, run_id: str, created_utc: datetime, body: Any
+    engine: Engine,
+    *,
+    period: str,
+    kind: str,
+    region: str,
+    run_id: str,
+    created_utc: datetime,
+    body: Any,
+    replacing: str | None = None,
 ) -> None:
-    """Keep what the forecast asks for, before guardrails; a proposal that stands already stays."""
+    """Keep what the forecast asks for, before guardrails; a proposal that stands already stays.
+
+    replacing: the run id of the one that gives way to this.
+    """
     row = {
         "period": period,
         "kind": kind,
@@ -142,7 +153,11 @@ def save_proposal(
         "created_utc": created_utc,
         "body": body,
     }
+    p = tf.forecast_proposals.c
     with write_transaction(engine) as connection:
+        if replacing is not None:
+            same = (p.period == period, p.kind == kind, p.region_id == region, p.run_id == replacing)
+            connection.execute(delete(tf.forecast_proposals).where(*same))
         _insert_missing(connection, tf.forecast_proposals, [row])
 
 
@@ -160,6 +175,13 @@ def save_scores(engine: Engine, forecasts: Sequence[ForecastScore], plans: Seque
     with write_transaction(engine) as connection:
         _insert_missing(connection, tf.score_forecasts, [asdict(score) for score in forecasts])
         _insert_missing(connection, tf.score_plans, [asdict(score) for score in plans])
+
+
+def save_totals(engine: Engine, plans: Sequence[PlanTotal], servers: Sequence[ServerScore]) -> None:
+    """Keep the scores of whole plans and of days of servers; those scored before stay as they were."""
+    with write_transaction(engine) as connection:
+        _insert_missing(connection, tf.score_plan_totals, [asdict(score) for score in plans])
+        _insert_missing(connection, tf.score_servers, [asdict(score) for score in servers])
 
 
 def save_artifact(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, and_, case, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
@@ -33,6 +33,31 @@ _PLANS: Final = {
     "refused_old_units": "float64",
     "idle_old_units": "float64",
     "regret_units": "float64",
+}
+_TOTALS: Final = {
+    "plan_id": "str",
+    "region_id": "str",
+    "first_day": DAY,
+    "last_day": DAY,
+    "demand_units": "float64",
+    "served_units": "float64",
+    "refused_units": "float64",
+    "idle_units": "float64",
+    "refused_old_units": "float64",
+    "idle_old_units": "float64",
+    "regret_units": "float64",
+    "cost": "float64",
+    "cost_old": "float64",
+    "waited": "int64",
+    "waiting_days": "float64",
+}
+_SERVERS: Final = {
+    "day": DAY,
+    "quarters": "int64",
+    "planned_hours": "float64",
+    "run_hours": "float64",
+    "needed_hours": "float64",
+    "short_hours": "float64",
 }
 _DRIFT: Final = {
     "run_id": "str",
@@ -78,6 +103,62 @@ def plan_scores(engine: Engine, *, since: date, region: str | None = None) -> pd
         .order_by(s.day, s.plan_id)
     )
     return frame(engine, statement, _PLANS)
+
+
+def plan_total_scores(engine: Engine, *, since: date, region: str | None = None) -> pd.DataFrame:
+    """Whole plans whose last day lies on `since` or later, by last day and plan.
+
+    [plan_id, region_id, first_day, last_day, demand_units, served_units, refused_units, idle_units,
+    refused_old_units, idle_old_units (without any plan), regret_units, cost, cost_old (in idle units), waited
+    (customers), waiting_days (mean; NaN = nobody waited)]
+    """
+    s, p = tf.score_plan_totals.c, t.plans.c
+    columns = [p.region_id if name == "region_id" else s[name] for name in _TOTALS]
+    statement = (
+        select(*columns)
+        .join(t.plans, p.plan_id == s.plan_id)
+        .where(s.last_day >= since, *in_region(p.region_id, region))
+        .order_by(s.last_day, s.plan_id)
+    )
+    return frame(engine, statement, _TOTALS)
+
+
+def server_scores(engine: Engine, *, since: date) -> pd.DataFrame:
+    """Worker-hours by business day from `since` on.
+
+    [day, quarters, planned_hours, run_hours, needed_hours, short_hours (needed and not running)]
+    """
+    s = tf.score_servers.c
+    statement = select(*(s[name] for name in _SERVERS)).where(s.day >= since).order_by(s.day)
+    return frame(engine, statement, _SERVERS)
+
+
+def level_shares(
+    engine: Engine, *, since: date, until: date, horizon_days: int, region: str | None = None
+) -> dict[str, Any]:
+    """How often demand stayed at or below the stored quantiles of forecasts made 1..horizon_days before.
+
+    {"days", "branch_days", "q10" … "q90" (shares of the branch days; None without any)}, of days
+    since..until.
+    """
+    s, v = tf.score_forecasts.c, tf.forecast_values.c
+    names = ("q10", "q25", "q50", "q75", "q90")
+    statement = (
+        select(
+            func.count(func.distinct(s.day)).label("days"),
+            func.count().label("branch_days"),
+            *(func.avg(case((s.actual <= v[name], 1.0), else_=0.0)).label(name) for name in names),
+        )
+        .join(tf.forecast_values, and_(v.run_id == s.run_id, v.branch_id == s.branch_id, v.day == s.day))
+        .join(t.branches, t.branches.c.branch_id == s.branch_id)
+        .where(
+            s.day.between(since, until),
+            s.horizon_days.between(1, horizon_days),
+            *in_region(t.branches.c.region_id, region),
+        )
+    )
+    with engine.connect() as connection:
+        return dict(connection.execute(statement).one()._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 
 def forecast_drift(engine: Engine, *, since: date, scope: str | None = None) -> pd.DataFrame:

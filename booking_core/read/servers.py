@@ -75,3 +75,32 @@ def server_targets(engine: Engine, *, since: datetime, until: datetime) -> pd.Da
         .order_by(i.starts_utc)
     )
     return frame(engine, statement, {"starts_utc": UTC_TIME, "workers": "int64", "plan_id": "str"})
+
+
+def planned_workers(engine: Engine, *, since: datetime, until: datetime) -> pd.DataFrame:
+    """[starts_utc, workers, plan_id] of the server plan that was in force at each business quarter-hour.
+
+    That is the newest plan ever applied that was made at the quarter-hour or before.
+    """
+    p, i = t.plans.c, t.plan_items.c
+    statement = (
+        select(
+            i.starts_utc,
+            i.applied_limit.label("workers"),
+            i.plan_id,
+            p.period,
+            p.applied_utc,
+        )
+        .join(t.plans, p.plan_id == i.plan_id)
+        .where(
+            p.kind == "server",
+            p.status.in_(("applied", "superseded")),
+            i.starts_utc >= since,
+            i.starts_utc < until,
+            i.applied_limit.is_not(None),
+        )
+    )
+    dtypes = {"starts_utc": UTC_TIME, "workers": "int64", "plan_id": "str"}
+    rows = frame(engine, statement, dtypes | {"period": UTC_TIME, "applied_utc": UTC_TIME})
+    rows = rows[rows["period"] <= rows["starts_utc"]].sort_values(["starts_utc", "period", "applied_utc"])
+    return typed(rows.drop_duplicates("starts_utc", keep="last", ignore_index=True), dtypes)

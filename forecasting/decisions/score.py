@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from forecasting.decisions.policy import Policy
 from forecasting.frames import QUANTILES
 
 
@@ -36,10 +37,63 @@ class PlanScore:
     refused_units: float
     idle_units: float
     refused_old_units: float
-    """Had the old quotas stayed."""
+    """Had the old quotas stayed: those that stood without any plan."""
     idle_old_units: float
     regret_units: float
     """Refused above perfect foresight, which may spread the same total over the branches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Customers who waited for one of a plan's days."""
+
+    waited: int
+    days: float | None
+    """Mean days from the one first wished to the one they got, or to now; None = nobody waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanTotal:
+    """A whole plan once its last day has passed, whether or not other plans took over meanwhile."""
+
+    plan_id: str
+    first_day: date
+    last_day: date
+    demand_units: float
+    served_units: float
+    refused_units: float
+    idle_units: float
+    refused_old_units: float
+    idle_old_units: float
+    regret_units: float
+    """Refused above perfect foresight, which may spread the same total over the branches and days."""
+    cost: float
+    """See `newsvendor_cost`."""
+    cost_old: float
+    waited: int
+    waiting_days: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerQuarter:
+    """Workers of one business quarter-hour."""
+
+    planned: int
+    running: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerScore:
+    """Worker-hours of one business day, over the quarter-hours of which all three are known."""
+
+    day: date
+    quarters: int
+    planned_hours: float
+    run_hours: float
+    needed_hours: float
+    short_hours: float
+    """Needed and not running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +131,7 @@ class Summary:
 
 
 LOW, HIGH = QUANTILES[0], QUANTILES[-1]
+QUARTER_HOURS: Final = 0.25
 _NONE: Final = Summary(0, None, None, None)
 
 
@@ -155,4 +210,58 @@ def score_plan_day(
         refused_old_units=sum(max(0.0, demand[b] - old[b]) for b in judged),
         idle_old_units=sum(max(0.0, old[b] - demand[b]) for b in judged),
         regret_units=refused - max(0.0, total_demand - total_limit),
+    )
+
+
+def newsvendor_cost(refused_units: float, idle_units: float, policy: Policy) -> float:
+    """What refused and idle units cost together, in idle units: ≥ 0, lower is better.
+
+    Its minimum in expectation is the quota at the policy's service level (Arrow, Harris & Marschak 1951).
+    """
+    return policy.refused_cost * refused_units + idle_units
+
+
+def score_plan_total(
+    plan_id: str, days: Sequence[PlanScore], waits: Waits, policy: Policy
+) -> PlanTotal | None:
+    """The score of a whole plan from those of its days; None where no day could be judged."""
+    if not days:
+        return None
+    demand, refused, idle = (
+        sum(getattr(day, name) for day in days) for name in ("demand_units", "refused_units", "idle_units")
+    )
+    refused_old, idle_old = (
+        sum(day.refused_old_units for day in days),
+        sum(day.idle_old_units for day in days),
+    )
+    total_limit = demand - refused + idle
+    return PlanTotal(
+        plan_id=plan_id,
+        first_day=min(day.day for day in days),
+        last_day=max(day.day for day in days),
+        demand_units=demand,
+        served_units=demand - refused,
+        refused_units=refused,
+        idle_units=idle,
+        refused_old_units=refused_old,
+        idle_old_units=idle_old,
+        regret_units=refused - max(0.0, demand - total_limit),
+        cost=newsvendor_cost(refused, idle, policy),
+        cost_old=newsvendor_cost(refused_old, idle_old, policy),
+        waited=waits.waited,
+        waiting_days=waits.days,
+    )
+
+
+def score_server_day(day: date, quarters: Sequence[ServerQuarter]) -> ServerScore | None:
+    """The worker-hours of the day; None where no quarter-hour is known."""
+    if not quarters:
+        return None
+    return ServerScore(
+        day=day,
+        quarters=len(quarters),
+        planned_hours=QUARTER_HOURS * sum(quarter.planned for quarter in quarters),
+        run_hours=QUARTER_HOURS * sum(quarter.running for quarter in quarters),
+        needed_hours=QUARTER_HOURS * sum(quarter.needed for quarter in quarters),
+        short_hours=QUARTER_HOURS * sum(max(0, quarter.needed - quarter.running) for quarter in quarters),
     )

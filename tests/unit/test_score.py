@@ -6,11 +6,18 @@ from datetime import date
 
 import pytest
 
+from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import (
     ForecastScore,
+    PlanScore,
+    ServerQuarter,
+    Waits,
+    newsvendor_cost,
     pinball_loss,
     score_forecast,
     score_plan_day,
+    score_plan_total,
+    score_server_day,
     summarise,
 )
 
@@ -85,3 +92,52 @@ def test_units_held_by_displaced_wishes_are_not_there_for_the_days_own() -> None
     assert (made.refused_units, made.served_units, made.idle_units) == (4.0, 14.0, 0.0)
     assert (made.refused_old_units, made.idle_old_units) == (8.0, 0.0)
     assert made.regret_units == 0.0
+
+
+def plan_day(day: date, demand: dict[str, float], new: dict[str, int], old: dict[str, int]) -> PlanScore:
+    return score_plan_day(plan_id="p", day=day, demand=demand, new=new, old=old)
+
+
+def test_a_whole_plan_is_the_sum_of_its_days_but_for_the_regret() -> None:
+    """10 idle units of one day would have served the 5 refused on the other: regret over the horizon is 5."""
+    days = [
+        plan_day(DAY, {"a": 30.0}, {"a": 25}, {"a": 20}),
+        plan_day(date(2016, 7, 30), {"a": 10.0}, {"a": 20}, {"a": 20}),
+    ]
+    assert [day.regret_units for day in days] == [5.0 - 5.0, 0.0]
+    total = score_plan_total("p", days, Waits(4, 1.5), Policy())
+    assert total is not None
+    assert (total.first_day, total.last_day) == (DAY, date(2016, 7, 30))
+    assert (total.demand_units, total.served_units, total.refused_units, total.idle_units) == (40, 35, 5, 10)
+    assert total.regret_units == 5
+    assert (total.refused_old_units, total.idle_old_units) == (10, 10)
+    assert total.cost == pytest.approx(9 * 5 + 10)
+    assert total.cost_old == pytest.approx(9 * 10 + 10)
+    assert (total.waited, total.waiting_days) == (4, 1.5)
+    assert score_plan_total("p", [], Waits(0, None), Policy()) is None
+
+
+@pytest.mark.parametrize(("level", "ratio"), [(0.9, 9.0), (0.5, 1.0), (0.75, 3.0)])
+def test_the_service_level_is_the_one_statement_of_the_costs(level: float, ratio: float) -> None:
+    """A refused unit costs level ÷ (1 − level) idle ones."""
+    assert newsvendor_cost(2.0, 3.0, Policy(service_level=level)) == pytest.approx(2 * ratio + 3)
+
+
+def test_the_service_level_quantile_costs_least() -> None:
+    """Of all quotas for a known demand, none costs less on average than its quantile at the level."""
+    demand = range(1, 101)
+    policy = Policy(service_level=0.8)
+
+    def cost(quota: int) -> float:
+        return sum(newsvendor_cost(max(0, d - quota), max(0, quota - d), policy) for d in demand)
+
+    assert min(range(1, 121), key=cost) in {80, 81}
+
+
+def test_worker_hours_of_a_day_are_told_beside_what_was_needed() -> None:
+    """A quarter-hour short of two workers is half an hour short, however many idle ones ran later."""
+    score = score_server_day(DAY, [ServerQuarter(4, 2, 4), ServerQuarter(4, 4, 1)])
+    assert score is not None
+    assert (score.planned_hours, score.run_hours, score.needed_hours) == (2.0, 1.5, 1.25)
+    assert (score.short_hours, score.quarters) == (0.5, 2)
+    assert score_server_day(DAY, []) is None
