@@ -62,6 +62,18 @@ def begun_day(engine: Engine, period: str) -> date:
     return day
 
 
+def horizon_end(period: date, plan_days: int) -> date:
+    """The last day to forecast: the end of the next calendar month, and of every week and month planned."""
+    planned = period + timedelta(days=plan_days)
+    week_end = planned + timedelta(days=6 - planned.weekday())
+    return max(_month_end(_month_end(period) + timedelta(days=1)), week_end, _month_end(planned))
+
+
+def _month_end(day: date) -> date:
+    """The last day of the calendar month that contains the day."""
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
 def _wall(at: str | None) -> datetime:
     return datetime.now(UTC) if at is None else parse_moment(at)
 

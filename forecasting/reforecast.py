@@ -48,7 +48,11 @@ def reforecast(engine: Engine, run_id: str, *, until: date, region: str | None =
 
     Days before `until` stay as they were. Reads the database, writes nothing.
     """
-    stored = _stored(engine, run_id, region)
+    return reforecast_paths(engine, _stored(engine, run_id, region), until=until, region=region)
+
+
+def reforecast_paths(engine: Engine, stored: Paths, *, until: date, region: str | None = None) -> Paths:
+    """These paths by branch, updated with the wishes on hand when the business day `until` began."""
     if not stored:
         return stored
     horizon = max((paths.last_day - until).days for paths in stored.values()) + 1

@@ -30,7 +30,8 @@ def waiting_days(
     )
     now = pd.Timestamp(as_of)
     got = rows["service_day"].where(rows["status"] == "booked")
-    end = got.fillna(rows["latest_day"].clip(upper=now)).astype(DAY)
+    last = rows["latest_day"].where(rows["latest_day"] <= now, now)
+    end = got.fillna(last).astype(DAY)
     rows["days"] = (end - rows["ds"]).dt.days.clip(lower=0) * rows["waited"]
     summed = rows.groupby("ds", as_index=False)[["waited", "days"]].sum()
     return typed(summed, {"ds": DAY, "waited": "int64", "days": "int64"})

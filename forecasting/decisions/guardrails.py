@@ -274,6 +274,17 @@ def series_verdict(
     return Verdict(True, "", None)
 
 
+def fallback_no_better(error_fallback: float, error_live: float) -> Verdict:
+    """Unfit where weeks8 would have erred as much as the forecasts that drift, on the same branch days.
+
+    Both in units, summed. After a true shift of demand neither knows the new level: then quotas are kept.
+    """
+    told = f"weeks8 would have erred by {error_fallback:.0f} units where they did by {error_live:.0f}"
+    if error_fallback < error_live:
+        return Verdict(True, told, None)
+    return Verdict(False, told, Veto.DRIFT)
+
+
 def run_verdict(
     unfit: int, series: int, newest_age_days: int | None, policy: Policy, commonest: str = ""
 ) -> Verdict:
