@@ -10,14 +10,14 @@ Environment: SLOTCAST_DATABASE_URL, SLOTCAST_API_URL, SLOTCAST_PLANNER_TOKEN.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
 import pandas as pd
 from sqlalchemy import Engine
 
-from booking_core.read.bank import bank_settings, branches, regions
+from booking_core.read.bank import bank_settings, branches
 from booking_core.read.bank import policy as stored_policy
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import (
@@ -26,21 +26,22 @@ from booking_core.read.forecasts import (
     sample_paths,
     series_choices,
 )
-from forecasting import drift_watch, pressure, scoring, store
+from forecasting import autonomy, drift_watch, pressure, scoring, store
+from forecasting.basis import planning_basis, proposal_record
 from forecasting.core_client import CoreClient, CoreError
 from forecasting.decisions.guardrails import run_verdict
-from forecasting.decisions.plan import KEEP, quota_plan, server_plan_id
+from forecasting.decisions.plan import KEEP, gives_way, plan_of_record, server_plan_id
 from forecasting.decisions.policy import Policy, policy_from
-from forecasting.decisions.quotas import QuotaProposal
 from forecasting.periods import (
     begun_day,
     business_period,
+    horizon_end,
     parse_day,
     parse_moment,
     resolve_period,
     resolve_quarter,
 )
-from forecasting.retuning import DEMAND, fallbacks, region_proposals, usable_run
+from forecasting.retuning import DEMAND, planned_regions
 from metrics.contract import PlanRefusal
 
 PATHS: Final = 200
@@ -86,7 +87,7 @@ def start_training(period: str) -> str:
         trained_utc=datetime.now(UTC),
         span=None if known.empty else (known["ds"].min().date(), known["ds"].max().date()),
         parameters={
-            "until": _horizon_end(day, policy).isoformat(),
+            "until": horizon_end(day, policy.plan_days).isoformat(),
             "country": settings.country,
             "seed": int(day.strftime("%Y%m%d")),
             "paths": PATHS,
@@ -195,30 +196,28 @@ def _forecast_pressure(engine: Engine, run: ForecastRun, policy: Policy) -> None
 def propose(period: str) -> list[str]:
     """The regions whose proposals stand for the period: what the forecast asks for, before guardrails.
 
-    Without a usable run the proposal says keep, and why. Raises RuntimeError while the run is in training,
-    ValueError for a period whose business day has not begun: its plan would shut out those before it.
+    Each region, and "bank" where the bank has limits. Without a usable run the proposal says keep, and why;
+    once another run is there it gives way to one that plans. Raises RuntimeError while the run is in
+    training, ValueError for a period whose business day has not begun: its plan would shut out those before.
     """
     engine = store.open_engine()
     day, policy = begun_day(engine, period), _policy(engine)
-    ids = [str(region) for region in regions(engine)["region_id"]]
+    ids = planned_regions(engine, day)
     for region in ids:
-        run, veto, condition = usable_run(engine, day, policy, region)
-        proposals = [] if run is None or veto else region_proposals(engine, region, day, run, policy)
+        basis = planning_basis(engine, region, day, policy)
+        standing = store.proposal(engine, period=period, kind=QUOTA, region=region)
+        if standing is not None and not gives_way(standing, basis.usable_run_id):
+            continue
+        body = proposal_record(engine, region, day, policy, basis)
         store.save_proposal(
             engine,
             period=period,
             kind=QUOTA,
             region=region,
-            run_id=run.run_id if run else "",
+            run_id=body["run_id"] or "",
+            replacing=None if standing is None else standing["run_id"] or "",
             created_utc=datetime.now(UTC),
-            body={
-                "run_id": run.run_id if run else None,
-                "veto": None if veto is None else str(veto),
-                "condition": condition,
-                "policy": policy.as_record(),
-                "fallbacks": {} if run is None else fallbacks(engine, region, run),
-                "items": [item.as_record() for item in proposals],
-            },
+            body=body | {"replaces": standing is not None},
         )
     return ids
 
@@ -231,16 +230,7 @@ def guard(period: str, region: str) -> str:
     body = store.proposal(store.open_engine(), period=period, kind=QUOTA, region=region)
     if body is None:
         raise LookupError(f"no proposal for {region} in period {period}: run propose first")
-    plan = quota_plan(
-        period=period,
-        region=region,
-        run_id=body["run_id"],
-        proposals=[QuotaProposal.from_record(item) for item in body["items"]],
-        veto=body["veto"],
-        condition=body["condition"],
-        fallbacks=body.get("fallbacks", {}),
-        policy=policy_from(body["policy"]),
-    )
+    plan = plan_of_record(period, region, body)
     with CoreClient.from_environment() as core:
         return str(core.post_plan(plan)["plan_id"])
 
@@ -313,11 +303,15 @@ def score(period: str) -> dict[str, Any]:
     """Forecasts and plans scored against what came on the days up to the period.
 
     {"period", "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
-    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed)}. Raises
-    ValueError for a period whose business day has not begun: a day is scored once.
+    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed), "regions"
+    (what the scores say of each: see forecasting.autonomy)}. Raises ValueError for a period whose business
+    day has not begun: a day is scored once. CoreError where a region is to change its mode and the core is
+    away.
     """
     engine = store.open_engine()
-    return {"period": period} | scoring.score_until(engine, begun_day(engine, period), _policy(engine))
+    day, policy = begun_day(engine, period), _policy(engine)
+    scores = scoring.score_until(engine, day, policy)
+    return {"period": period, **scores, "regions": autonomy.settle(engine, day, policy)}
 
 
 # --- small parts ----------------------------------------------------------------------------------
@@ -342,18 +336,6 @@ def _run_of(engine: Engine, period: str) -> ForecastRun:
 def _active_branches(engine: Engine) -> list[str]:
     known = branches(engine)
     return [str(branch) for branch in known.loc[known["active"], "branch_id"]]
-
-
-def _horizon_end(period: date, policy: Policy) -> date:
-    """The last day to forecast: the end of the next calendar month, and of every week and month planned."""
-    planned = period + timedelta(days=policy.plan_days)
-    week_end = planned + timedelta(days=6 - planned.weekday())
-    return max(_month_end(_month_end(period) + timedelta(days=1)), week_end, _month_end(planned))
-
-
-def _month_end(day: date) -> date:
-    """The last day of the calendar month that contains the day."""
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 def _synthetic_ratio(known: pd.DataFrame) -> float:

@@ -121,13 +121,13 @@ def unmet_by_day(engine: Engine, *, since: date, until: date, region: str | None
 
 
 def displaced_in(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
-    """Units in use by wishes first made for another branch or day, by where and when they are booked.
+    """Units in use by wishes first made for another branch or day, by where, when and how they are booked.
 
-    [service_day, branch_id, wished_day, wished_branch_id, units]; service days since..until, both
+    [service_day, branch_id, channel, wished_day, wished_branch_id, units]; service days since..until, both
     included; region: of the branch booked at. A booking that was cancelled or ran out uses nothing.
     """
     b, w = t.bookings.c, t.wish_episodes.c
-    keys = (b.service_day, b.branch_id, w.wished_day, w.branch_id.label("wished_branch_id"))
+    keys = (b.service_day, b.branch_id, b.channel, w.wished_day, w.branch_id.label("wished_branch_id"))
     statement = (
         select(*keys, func.sum(b.units).label("units"))
         .join(t.wish_episodes, w.booking_ref == b.booking_ref)
@@ -137,8 +137,8 @@ def displaced_in(engine: Engine, *, since: date, until: date, region: str | None
             b.status.in_(LIVE_STATUSES),
             *in_region(b.region_id, region),
         )
-        .group_by(b.service_day, b.branch_id, w.wished_day, w.branch_id)
-        .order_by(b.service_day, b.branch_id, w.wished_day, w.branch_id)
+        .group_by(b.service_day, b.branch_id, b.channel, w.wished_day, w.branch_id)
+        .order_by(b.service_day, b.branch_id, b.channel, w.wished_day, w.branch_id)
     )
     return frame(
         engine,
@@ -146,11 +146,24 @@ def displaced_in(engine: Engine, *, since: date, until: date, region: str | None
         {
             "service_day": DAY,
             "branch_id": "str",
+            "channel": "str",
             "wished_day": DAY,
             "wished_branch_id": "str",
             "units": "int64",
         },
     )
+
+
+def wishes_by_channel(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
+    """[branch_id, channel, units]: wishes first made for the days since..until, by how they were made."""
+    w = t.wish_episodes.c
+    statement = (
+        select(w.branch_id, w.channel, func.count().label("units"))
+        .where(w.wished_day.between(since, until), *in_region(w.region_id, region))
+        .group_by(w.branch_id, w.channel)
+        .order_by(w.branch_id, w.channel)
+    )
+    return frame(engine, statement, {"branch_id": "str", "channel": "str", "units": "int64"})
 
 
 def wishes_of_day(engine: Engine, day: date, region: str | None = None) -> pd.DataFrame:

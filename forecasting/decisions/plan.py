@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from forecasting.decisions.channels import within_whole
 from forecasting.decisions.guardrails import (
     Guardrail,
     LimitInputs,
     Veto,
     band_verdict,
+    ceiling_of,
     guard_limit,
 )
-from forecasting.decisions.policy import Policy
+from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import QuotaProposal
 from forecasting.decisions.servers import QuarterNeed
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
@@ -25,9 +27,17 @@ WEEKS8 = "weeks8"
 """Model of a plan made from the fallback alone."""
 
 
-def quota_plan_id(period: str, region: str) -> str:
-    """The id of a region's quota plan: the same period plans the same plan."""
-    return f"quota-{period}-{region}"
+def quota_plan_id(period: str, region: str, *, replaces: bool = False) -> str:
+    """The id of a region's quota plan: the same period plans the same plan.
+
+    replaces: the period has a plan without a forecast already, and this is the one with it.
+    """
+    return f"quota-{period}-{region}{'+trained' if replaces else ''}"
+
+
+def gives_way(standing: Mapping[str, Any], run_id: str | None) -> bool:
+    """Whether the stored proposal changes nothing, and gives way to one from this usable run (None: none)."""
+    return bool(standing["veto"]) and run_id not in {None, standing["run_id"]}
 
 
 def server_plan_id(quarter: datetime, replaced_by: str | None = None) -> str:
@@ -49,14 +59,18 @@ def quota_plan(
     condition: str,
     policy: Policy,
     fallbacks: Mapping[str, str] | None = None,
+    replaces: bool = False,
+    paused: bool = False,
 ) -> dict[str, Any]:
     """The body of a region's quota plan: every proposal guarded, old → new, with what bound and why.
 
-    A veto, or nothing proposed, makes a plan of model "keep" without items: visible, changing nothing.
-    fallbacks: why a branch is planned by weeks8 or keeps its quotas, shown in the plan's inputs.
+    A veto, or nothing proposed, makes a plan of model "keep" without items: visible, changing nothing. One
+    that is vetoed because the plans before it were bad has the items that it would have set.
+    fallbacks: why a branch is planned by weeks8 or keeps its quotas, shown in the plan's inputs. paused: the
+    bank's pause switch was on when it was proposed, so that it waits for the switch.
     """
     body: dict[str, Any] = {
-        "plan_id": quota_plan_id(period, region),
+        "plan_id": quota_plan_id(period, region, replaces=replaces),
         "kind": "quota",
         "region": region,
         "period": period,
@@ -65,21 +79,17 @@ def quota_plan(
         "model": KEEP,
         "forecast_run_id": run_id,
         "policy": policy.as_record(),
+        "approval_hours": policy.approval_hours,
         "inputs": ({"condition": condition} if condition else {})
-        | ({"fallbacks": dict(fallbacks)} if fallbacks else {}),
+        | ({"fallbacks": dict(fallbacks)} if fallbacks else {})
+        | ({"paused": True} if paused else {}),
         "items": [],
     }
     wanted = [p for p in proposals if p.proposed is not None]
-    if veto is not None or not wanted:
+    if (veto is not None and veto != Veto.BAD_PLANS) or not wanted:
         return body | {"verdict": str(veto or Veto.SHORT)}
-    items = [_quota_item(p, policy) for p in proposals]
-    days = [
-        i
-        for i in items
-        if i["period_kind"] == PeriodKind.DAY
-        and i["scope_kind"] == ScopeKind.BRANCH
-        and i["new_limit"] is not None
-    ]
+    items = within_whole([_quota_item(p, policy) for p in proposals])
+    days = [i for i in _judged(items, region) if i["new_limit"] is not None]
     old_units, new_units = sum(i["old_limit"] for i in days), sum(i["new_limit"] for i in days)
     clipped = sum(Guardrail.MAX_STEP_UP in i["inputs"]["bound"] for i in days)
     band = band_verdict(old_units, new_units, clipped, len(days), policy)
@@ -93,8 +103,10 @@ def quota_plan(
         "day_items_clipped": clipped,
         "models": dict(sorted(models.items())),
     }
+    if veto is not None:
+        return body | {"verdict": str(veto), "inputs": body["inputs"] | inputs, "items": items}
     if band.condition:
-        inputs["condition"] = band.condition
+        inputs["condition"] = "; ".join(part for part in (band.condition, condition) if part)
     return body | {
         "in_band": band.fit,
         "verdict": None if band.reason is None else str(band.reason),
@@ -102,6 +114,33 @@ def quota_plan(
         "inputs": body["inputs"] | inputs,
         "items": items,
     }
+
+
+def plan_of_record(period: str, region: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of the quota plan that the recorded proposal leads to: pure, so that a replay is the same.
+
+    Raises ValueError for a record that was made with a policy no longer known.
+    """
+    return quota_plan(
+        period=period,
+        region=region,
+        run_id=record["run_id"],
+        proposals=[QuotaProposal.from_record(item) for item in record["items"]],
+        veto=record["veto"],
+        condition=record["condition"],
+        fallbacks=record.get("fallbacks", {}),
+        replaces=record.get("replaces", False),
+        paused=record.get("paused", False),
+        policy=policy_from(record["policy"]),
+    )
+
+
+def _judged(items: Sequence[dict[str, Any]], region: str) -> list[dict[str, Any]]:
+    """The items that the guard band is judged by: branches' days; for the bank its days, else all it has."""
+    wholes = [item for item in items if item["channel"] == ALL_CHANNELS]
+    scope = ScopeKind.BANK if region == BANK_SCOPE_ID else ScopeKind.BRANCH
+    days = [i for i in wholes if i["period_kind"] == PeriodKind.DAY and i["scope_kind"] == scope]
+    return days if days or region != BANK_SCOPE_ID else wholes
 
 
 def server_plan(
@@ -155,7 +194,7 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
     item: dict[str, Any] = {
         "scope_kind": proposal.scope_kind,
         "scope_id": proposal.scope_id,
-        "channel": ALL_CHANNELS,
+        "channel": proposal.channel,
         "period_kind": proposal.period_kind,
         "period_start": proposal.period_start,
         "old_limit": proposal.old_units,
@@ -165,17 +204,35 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
         "guardrail": proposal.keep_reason,
         "condition": proposal.keep_condition,
     }
-    known = {"model": proposal.model, "used_units": proposal.used_units, **proposal.inputs}
+    known = {
+        "model": proposal.model,
+        "used_units": proposal.used_units,
+        "unplanned_units": proposal.unplanned_units,
+        **proposal.inputs,
+    }
     if proposal.proposed is None:
         return item | {"inputs": known | {"bound": []}}
-    limits = LimitInputs(proposal.old_units, proposal.used_units, proposal.staff_cap_units)
+    limits = LimitInputs(
+        old_units=proposal.old_units,
+        used_units=proposal.used_units,
+        staff_cap_units=proposal.staff_cap_units,
+        ceiling_units=ceiling_of(
+            proposal.period_kind, proposal.inputs.get("branches", 1), proposal.unplanned_units, policy
+        ),
+        funds_cap_units=proposal.funds_cap_units,
+    )
     guarded, bound = guard_limit(proposal.proposed, limits, policy)
     return item | {
         "new_limit": guarded.value,
         "guardrail": None if guarded.reason is None else str(guarded.reason),
         "condition": guarded.condition or None,
         "inputs": known
-        | {"bound": [str(reason) for reason in bound], "staff_cap_units": proposal.staff_cap_units},
+        | {
+            "bound": [str(reason) for reason in bound],
+            "staff_cap_units": limits.staff_cap_units,
+            "ceiling_units": limits.ceiling_units,
+            "funds_cap_units": limits.funds_cap_units,
+        },
     }
 
 

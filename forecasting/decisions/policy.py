@@ -48,6 +48,8 @@ class Policy:
     ceiling_month_units: int = 0
     ceiling_ratio: float = 10.0
     """No limit is planned above so many times the one that stands without any plan: steps cannot pile up."""
+    funds_days: int = 56
+    """What an appointment pays out is measured on the bookings of so many last days."""
     frozen_days: tuple[str, ...] = ()
     """ISO days whose quotas no plan may change."""
     auto_band_low_ratio: float = 0.5
@@ -55,6 +57,32 @@ class Policy:
     auto_band_clipped_ratio: float = 0.25
     approval_hours: float = 24.0
     """A plan outside the band is rejected when nobody has decided within so many wall hours."""
+
+    # shares of channels and the waitlist
+    channel_days: int = 56
+    """Channels' shares of demand are measured on the wishes of so many last days …"""
+    channel_prior_units: float = 50.0
+    """… where the region's shares weigh as much as so many wishes of the branch."""
+    backlog_day_ratio: float = 0.5
+    """A day takes up at most this share of its usual demand from the waitlist's backlog."""
+
+    # special periods, and corrections within the day
+    special_month_end_days: int = 3
+    """The last so many days of a month are a special period, announced or not."""
+    special_least_units: int = 3
+    """Temporary extra units are asked for a special period from so many missing ones on."""
+    hold_back_ratio: float = 0.0
+    """This share of a branch's planned day is kept back until arrivals outrun the forecast."""
+    correction_days: int = 2
+    """Corrections look at so many days: today, and those after it."""
+    correction_least_units: int = 2
+    """Nothing is corrected by fewer units at a time …"""
+    correction_least_ratio: float = 0.05
+    """… or by less than this share of the limit in force: corrections do not flap."""
+    correction_auto_ratio: float = 0.15
+    """Emergency units of a day up to this share of its planned limit need no person, beyond it they do."""
+    release_hours_before: int = 12
+    """From so many hours before its day begins what a channel leaves unused is open to the others."""
 
     # shadow mode and earned autonomy
     autonomy_periods: int = 28
@@ -73,6 +101,8 @@ class Policy:
     """The quantile a quota is set to follows how often demand of so many last days kept below quantiles …"""
     tune_least_days: int = 14
     """… from so many judged days on, …"""
+    tune_horizon_days: int = 7
+    """… by forecasts made at most so many days before, …"""
     tune_gap_ratio: float = 0.02
     """… where the target level was missed by more than this share of days, and by no chance, …"""
     tune_most_ratio: float = 0.05
@@ -184,12 +214,13 @@ class Policy:
         """(field, value, holds, what is expected) of every rule."""
         shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
-                  "drift_level_ratio", "drift_chance", "drift_day_correlation",
+                  "drift_level_ratio", "drift_chance", "drift_day_correlation", "backlog_day_ratio",
                   "autonomy_chance", "staff_utilisation", "counter_level", "phone_level")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
-                    "drift_least_days", "approval_hours", "bad_plan_days", "tune_days",
-                    "tune_least_days", "counter_handling_seconds", "phone_handling_seconds",
+                    "drift_least_days", "approval_hours", "funds_days", "bad_plan_days", "tune_days",
+                    "tune_horizon_days", "tune_least_days", "counter_handling_seconds",
+                    "phone_handling_seconds",
                     "staff_short_cost", "staff_weeks", "overbooking_cost")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
@@ -208,6 +239,8 @@ class Policy:
         for name in not_negative:
             value = getattr(self, name)
             rules.append((name, value, value >= 0, "expected 0 or more"))
+        kept_back = self.hold_back_ratio
+        rules.append(("hold_back_ratio", kept_back, 0 <= kept_back < 1, "expected 0 or more, less than 1"))
         level, ceiling, periods = self.service_level, self.ceiling_ratio, self.autonomy_periods
         rules.append(("service_level", level, level < 1, "expected less than 1"))
         rules.append(("ceiling_ratio", ceiling, ceiling >= 1, "expected 1 or more"))

@@ -1,11 +1,13 @@
 """Quota proposals: what the forecast asks for, before any guardrail.
 
-A limit is the service-level quantile of its own demand, plus the units that wishes from elsewhere hold
-already: whoever was displaced from a full day fills another one, whose own customers must not be refused
-for it. A week's or month's limit is what is used on the days up to the period, plus those displaced units,
-plus the quantile of the summed sample paths over the days that remain: never a sum of quantiles. Region
-limits likewise, summed over its branches too. A level without a limit stays without one: a forecast never
-invents a restriction.
+Each is a newsvendor's problem: the fewest units whose chance to suffice reaches the critical ratio refused ÷
+(refused + idle) of what a refused customer and an idle unit cost, which is the policy's service level (Arrow,
+Harris & Marschak 1951). On top come the units that wishes from elsewhere hold already, since whoever was
+displaced from a full day fills another one, whose own customers must not be refused for it; and the
+waitlist's backlog, which no coming day's demand counts. A week's or month's limit is what is used on the days
+up to the period, plus these, plus the quantile of the summed sample paths over the days that remain: never a
+sum of quantiles. Limits of a region or the bank likewise, summed over its branches too; those of a channel by
+its share (`channels`). A level without a limit stays without one: a forecast never invents a restriction.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from forecasting.decisions.backlog import Place
+from forecasting.decisions.channels import thinned_units
 from forecasting.decisions.policy import Policy
 from forecasting.frames import Floats, SamplePaths
-from metrics.contract import PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +31,16 @@ class LimitState:
     """One concrete period of a quota as it stands."""
 
     scope_kind: str
-    """branch | region"""
+    """branch | region | bank"""
     scope_id: str
     period_kind: str
     """day | week | month"""
     period_start: date
     limit_units: int
     used_units: int
+    channel: str = ALL_CHANNELS
+    unplanned_units: int | None = None
+    """The limit that would stand had no plan set it; None = unknown."""
 
     @property
     def next_start(self) -> date:
@@ -66,11 +73,13 @@ class DisplacedUnits:
     wished_branch: str
     wished_day: date
     units: int
+    channel: str = ALL_CHANNELS
+    """What they were booked through."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegionState:
-    """What is known of one region when its quotas are planned."""
+    """What is known of one region, or of the bank, when its quotas are planned."""
 
     period: date
     """The last day whose demand is known; planning starts on the day after."""
@@ -81,11 +90,23 @@ class RegionState:
     used: Mapping[tuple[str, date], int]
     """Units in use by branch and service day, for the days up to the period."""
     staff_caps: Mapping[str, int | None]
-    """Units a day by branch; None = unknown."""
+    """Units a day by branch where no roster stands; None = unknown."""
     displaced: Mapping[str, Sequence[DisplacedUnits]] = field(default_factory=dict)
     """By the branch they are booked at, for the days after the period."""
     on_hand: Mapping[tuple[str, date], int] = field(default_factory=dict)
     """Wishes that stand already by branch and first wished day: the forecasts are updated with them."""
+    used_by_channel: Mapping[Place, int] = field(default_factory=dict)
+    """`used`, by channel as well."""
+    backlog: Mapping[Place, int] = field(default_factory=dict)
+    """Units of the waitlist that no day's demand counts, by the place they are planned for."""
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of each branch the share of its demand by channel; none known: channels' limits are kept."""
+    rostered_caps: Mapping[tuple[str, date], int] = field(default_factory=dict)
+    """Units that the staff of a concrete branch and day can serve, where a roster stands for it."""
+
+    def staff_cap(self, branch: str, day: date) -> int | None:
+        """Units that the branch's staff can serve on the day; None = unknown."""
+        return self.rostered_caps.get((branch, day), self.staff_caps.get(branch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,11 @@ class QuotaProposal:
     keep_reason: str | None = None
     keep_condition: str | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
+    channel: str = ALL_CHANNELS
+    unplanned_units: int | None = None
+    """The limit that would stand had no plan set it; None = unknown."""
+    funds_cap_units: int | None = None
+    """Units that the funds of its days pay out; None = no limit on funds."""
 
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -137,40 +163,50 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
     members = (limit.scope_id,) if limit.scope_kind == ScopeKind.BRANCH else state.branches
     remaining = max(first, limit.period_start)
     days = (limit.next_start - remaining).days
-    used_before = sum(
-        state.used.get((branch, day), 0)
-        for branch in members
-        for day in _days(limit.period_start, remaining)
-    )  # fmt: skip
-    total = summed_paths(
-        [state.forecasts.get(branch) for branch in members], remaining, limit.next_start - timedelta(days=1)
-    )
-    caps = [state.staff_caps.get(branch) for branch in members]
+    coming = [(branch, day) for branch in members for day in _days(remaining, limit.next_start)]
+    before = [(branch, day) for branch in members for day in _days(limit.period_start, remaining)]
+    whole = limit.channel == ALL_CHANNELS
+    if whole:
+        used_before = sum(state.used.get(place, 0) for place in before)
+    else:
+        used_before = sum(state.used_by_channel.get((*place, limit.channel), 0) for place in before)
+    forecasts = [state.forecasts.get(branch) for branch in members]
+    last = limit.next_start - timedelta(days=1)
+    total = summed_paths(forecasts, remaining, last)
+    expected = total if whole else _expected(forecasts, members, state.shares, limit.channel, remaining, last)
+    caps = [state.staff_cap(branch, day) for branch, day in coming]
     known = [cap for cap in caps if cap is not None]
-    cap = used_before + sum(known) * days if known and len(known) == len(caps) else None
+    cap = used_before + sum(known) if known and len(known) == len(caps) else None
     models = {state.forecasts[branch].model for branch in members if branch in state.forecasts}
-    keep_reason = keep_condition = None
-    if limit.period_kind == PeriodKind.DAY and limit.period_start in policy.frozen:
-        keep_reason, keep_condition = "frozen", f"{limit.period_start} is frozen by policy"
-        total = None
-    elif total is None:
-        keep_reason, keep_condition = "short", "no usable forecast of all its days"
-    displaced = _displaced_units(state.displaced, members, remaining, limit.next_start)
+    displaced = _displaced_units(state.displaced, members, remaining, limit.next_start, limit.channel)
+    backlog = _backlog_units(state.backlog, members, remaining, limit.next_start, limit.channel)
     inputs: dict[str, Any] = {
         "used_before_units": used_before,
         "displaced_units": displaced,
-        "on_hand_units": sum(
-            state.on_hand.get((branch, day), 0)
-            for branch in members
-            for day in _days(remaining, limit.next_start)
-        ),
+        "backlog_units": backlog,
+        "on_hand_units": sum(state.on_hand.get(place, 0) for place in coming),
         "days": days,
         "branches": len(members),
     }
-    proposed = None
-    if total is not None:
-        proposed = used_before + displaced + float(np.quantile(total, policy.service_level))
-        inputs |= {"mean_units": round(float(total.mean()), 3), "paths": int(total.shape[0])}
+    if rostered := sum(place in state.rostered_caps for place in coming):
+        inputs["rostered_days"] = rostered  # the staff cap comes from a roster there
+    proposed = keep_reason = keep_condition = None
+    if total is None:
+        keep_reason, keep_condition = "short", "no usable forecast of all its days"
+    elif expected is None:
+        keep_reason, keep_condition = "short", f"no wish is known that shows the share of {limit.channel}"
+    else:
+        own = critical_units(total, policy) if whole else thinned_units(total, expected, policy.service_level)
+        proposed = used_before + displaced + backlog + float(own)
+        inputs |= {"mean_units": round(float(expected.mean()), 3), "paths": int(total.shape[0])}
+        if limit.scope_kind == ScopeKind.BRANCH and limit.period_kind == PeriodKind.DAY and whole:
+            held_back = int(own * policy.hold_back_ratio)
+            proposed -= held_back
+            inputs |= {"held_back_units": held_back} if held_back else {}
+    if limit.period_kind == PeriodKind.DAY and limit.period_start in policy.frozen:
+        keep_reason, keep_condition = "frozen", f"{limit.period_start} is frozen by policy"
+        inputs |= {} if proposed is None else {"asked_units": proposed}  # what a special period may still add
+        proposed = None
     return QuotaProposal(
         scope_kind=limit.scope_kind,
         scope_id=limit.scope_id,
@@ -185,11 +221,54 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
         keep_reason=keep_reason,
         keep_condition=keep_condition,
         inputs=inputs,
+        channel=limit.channel,
+        unplanned_units=limit.unplanned_units,
+    )
+
+
+def critical_units(total: Floats, policy: Policy) -> float:
+    """The fewest units of the sample paths whose share of paths at or below reaches the critical ratio.
+
+    No interpolation: between two counts lies no count, and the costs are least at the first that suffices.
+    """
+    return float(np.quantile(total, policy.service_level, method="inverted_cdf"))
+
+
+def _expected(
+    forecasts: Sequence[BranchForecast | None],
+    members: Sequence[str],
+    shares: Mapping[str, Mapping[str, float]],
+    channel: str,
+    first: date,
+    last: date,
+) -> Floats | None:
+    """What of each sample path of the total comes through the channel; None where that is not known."""
+    parts: list[Floats] = []
+    for branch, forecast in zip(members, forecasts, strict=True):
+        part = None if forecast is None else forecast.sums(first, last)
+        if part is None or branch not in shares:
+            return None
+        parts.append(part * shares[branch].get(channel, 0.0))
+    return _summed(parts)
+
+
+def _backlog_units(
+    backlog: Mapping[Place, int], members: Collection[str], first: date, until: date, channel: str
+) -> int:
+    """Units of the backlog that are planned at the branches for the days first..until-1."""
+    return sum(
+        units
+        for (branch, day, through), units in backlog.items()
+        if branch in members and first <= day < until and channel in {ALL_CHANNELS, through}
     )
 
 
 def _displaced_units(
-    displaced: Mapping[str, Sequence[DisplacedUnits]], members: Collection[str], first: date, until: date
+    displaced: Mapping[str, Sequence[DisplacedUnits]],
+    members: Collection[str],
+    first: date,
+    until: date,
+    channel: str,
 ) -> int:
     """Units in use at the branches on the days first..until-1 by wishes that their demand does not count.
 
@@ -199,7 +278,9 @@ def _displaced_units(
         row.units
         for branch in members
         for row in displaced.get(branch, ())
-        if first <= row.day < until and not (row.wished_branch in members and first <= row.wished_day < until)
+        if first <= row.day < until
+        and channel in {ALL_CHANNELS, row.channel}
+        and not (row.wished_branch in members and first <= row.wished_day < until)
     )
 
 
@@ -215,6 +296,11 @@ def summed_paths(forecasts: Iterable[BranchForecast | None], first: date, last: 
         if part is None:
             return None
         parts.append(part)
+    return _summed(parts)
+
+
+def _summed(parts: Sequence[Floats]) -> Floats | None:
+    """The sum path by path over as many paths as all have; None of nothing."""
     if not parts:
         return None
     fewest = min(len(part) for part in parts)
