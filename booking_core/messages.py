@@ -255,6 +255,10 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
             "计划 {plan_id} 超出自动区间，须由运营人员通过 POST /v1/plans/{plan_id}/approve 批准。",
         ),
     ),
+    PlanRefusal.PLAN_OVER: _pair(
+        ("The plan's days are over", "Nothing that plan {plan_id} raises can be booked any more."),
+        ("计划日期已过", "计划 {plan_id} 所增加的名额均已无法预约。"),
+    ),
     PlanRefusal.PLAN_ID_CONFLICT: _pair(
         ("The plan id is taken", "Plan {plan_id} exists with another body. Choose a new id."),
         ("计划编号冲突", "计划 {plan_id} 已以不同内容存在，请使用新的编号。"),

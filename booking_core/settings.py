@@ -71,6 +71,13 @@ class BankSettings:
         """Business time (aware UTC) at the wall time given."""
         return wall_now.astimezone(UTC) + timedelta(seconds=self.business_offset_seconds)
 
+    def wall_at(self, moment: datetime, wall_now: datetime) -> datetime:
+        """The wall time at which business time reaches the moment, if it goes on at its pace of now.
+
+        Both aware. In production that is the moment less the offset; the demo's business days pass faster.
+        """
+        return wall_now + (moment - self.business_now(wall_now)) * (self.quarter_seconds / 900)
+
     def local_day(self, moment: datetime) -> date:
         """The bank-local day that contains the moment."""
         return moment.astimezone(self.tzinfo()).date()

@@ -405,7 +405,7 @@ plans = Table(
     "plans",
     metadata,
     Column("plan_id", String(64), primary_key=True, comment="chosen by the planner: idempotent"),
-    Column("kind", String(8), nullable=False, comment="quota | server"),
+    Column("kind", String(8), nullable=False, comment="quota | server | extra"),
     Column("region_id", String(32), nullable=False, comment="'bank' for server plans"),
     Column("period", String(32), nullable=False, comment="ISO day, or ISO time of a quarter-hour"),
     Column(

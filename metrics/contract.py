@@ -96,6 +96,7 @@ class PlanRefusal(StrEnum):
     PLAN_WRONG_STATUS = "plan_wrong_status"
     PLAN_NEEDS_APPROVAL = "plan_needs_approval"
     PLAN_ID_CONFLICT = "plan_id_conflict"
+    PLAN_OVER = "plan_over"
     REGION_IN_SHADOW = "region_in_shadow"
     REGION_FIXED = "region_fixed"
     PAUSED = "paused"

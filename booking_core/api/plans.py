@@ -60,7 +60,7 @@ def post_plan(core: TheCore, asking: Planners, draft: PlanDraft) -> JSONResponse
 def list_plans(
     core: TheCore,
     asking: Readers,
-    kind: Literal["quota", "server"] | None = None,
+    kind: Literal["quota", "server", "extra"] | None = None,
     region: Named | None = None,
     status: Named | None = None,
     cursor: str | None = None,

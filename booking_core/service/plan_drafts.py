@@ -25,6 +25,8 @@ from booking_core.domain import period_start
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, Channel, PeriodKind, ScopeKind
 
 QUARTER_HOUR = timedelta(minutes=15)
+MOST_EXTRA_ID: Final = 58
+"""Characters of an extra plan's id: each item's temporary quota is named after it, with a number."""
 
 MOST_HOURS: Final = 24 * 366
 NESTED: Final = 16
@@ -120,10 +122,11 @@ class PlanDraft(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     plan_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:+-]{1,64}$")]
-    kind: Literal["quota", "server"]
+    kind: Literal["quota", "server", "extra"]
+    """quota: overrides, in place of the plan before; extra: on top, until each item's period ends."""
     region: Annotated[str, Field(min_length=1, max_length=32)]
     period: str
-    """quota: the ISO day; server: the business time of the quarter-hour, kept in UTC."""
+    """quota and extra: the ISO day; server: the business time of the quarter-hour, kept in UTC."""
     in_band: bool
     verdict: Annotated[Text, Field(max_length=32)] | None = None
     model: Literal["champion", "weeks8", "keep"]
@@ -149,13 +152,17 @@ class PlanDraft(BaseModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        server = self.kind == "server"
+        server, extra = self.kind == "server", self.kind == "extra"
+        if extra and len(self.plan_id) > MOST_EXTRA_ID:
+            raise ValueError(f"the id of an extra plan has at most {MOST_EXTRA_ID} characters")
         if server and self.region != BANK_SCOPE_ID:
             raise ValueError(f"a server plan is for the whole bank: region must be {BANK_SCOPE_ID!r}")
         seen = set()
         for n, item in enumerate(self.items):
             if (item.period_kind == "quarter_hour") is not server:
                 raise ValueError(f"item {n} has period_kind {item.period_kind!r} in a {self.kind} plan")
+            if extra and item.new_limit is None:
+                raise ValueError(f"item {n} of an extra plan needs the limit to raise to")
             if item.limited() in seen:
                 raise ValueError(f"item {n} limits {item.limited()} a second time")
             seen.add(item.limited())

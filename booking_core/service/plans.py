@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row
 
 from booking_core.domain import FieldError
+from booking_core.service import extras
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
 from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import PlanDraft
@@ -61,7 +62,7 @@ def create_plan(connection: Connection, draft: PlanDraft, command: Command) -> P
         return InvalidCommand(errors)
     if draft.keeps:
         status = "kept"
-    elif plans.applies_automatically(connection, draft.region) is False:
+    elif draft.kind != "server" and plans.applies_automatically(connection, draft.region) is False:
         status = "shadow"  # within the band or not: it is never applied, so nobody need decide
     else:
         status = "proposed" if draft.in_band else "pending"
@@ -121,6 +122,7 @@ def reject_overdue(connection: Connection, now: datetime) -> int:
 def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAnswer:
     """The plan, in force: overrides set (never below what is used), the plan before it superseded.
 
+    An extra plan supersedes none: it puts temporary units on top of what stands.
     Applying the plan that is in force changes nothing.
     """
     plans.lock_plans(connection)
@@ -128,12 +130,18 @@ def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAn
     if not isinstance(found, StoredPlan) or found.row.status == "applied":
         return found
     plan = found.row
-    before = plans.latest_plan(connection, plan.kind, plan.region_id, "applied")
+    before = None
+    if plan.kind != "extra":  # these stand beside each other
+        before = plans.latest_plan(connection, plan.kind, plan.region_id, "applied")
     refusal = _why_not_applied(connection, plan, before)
     if refusal is not None:
         return refusal
     if plan.kind == "quota":
         applied = _set_limits(connection, found)
+    elif plan.kind == "extra":
+        applied = extras.raise_limits(connection, plan_id, found.items, command)
+        if not applied:
+            return CommandRefused(PlanRefusal.PLAN_OVER, {"plan_id": plan_id})
     else:
         applied = {item.seq: (item.new_limit, None) for item in found.items if item.new_limit is not None}
     plans.set_applied_limits(connection, plan_id, applied)
@@ -159,6 +167,8 @@ def rollback_plan(connection: Connection, plan_id: str, command: Command) -> Pla
         plans.set_status(connection, before.plan_id, "applied")
     if plan.kind == "quota":
         _restore_limits(connection, found)
+    elif plan.kind == "extra":
+        extras.take_back(connection, plan_id, found.items, command)
     return answer
 
 
@@ -173,7 +183,8 @@ def _why_not_applied(
         return CommandRefused(PlanRefusal.PLAN_OLDER_PERIOD, {**context, **newer})
     if plan.status == "pending":
         return CommandRefused(PlanRefusal.PLAN_NEEDS_APPROVAL, context)
-    if plan.status == "shadow" or plans.applies_automatically(connection, plan.region_id) is False:
+    automatic = plan.kind == "server" or plans.applies_automatically(connection, plan.region_id)
+    if plan.status == "shadow" or automatic is False:
         return CommandRefused(PlanRefusal.REGION_IN_SHADOW, context)
     if plan.status not in ("proposed", "approved"):
         return CommandRefused(PlanRefusal.PLAN_WRONG_STATUS, context)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, insert, select, text, tuple_, update
 
 from booking_core.tables import plan_items, plans, regions
+from metrics.contract import BANK_SCOPE_ID
 
 
 def lock_plans(connection: Connection) -> None:
@@ -117,6 +118,11 @@ def _overdue(now: datetime) -> Select[Any]:
 
 
 def applies_automatically(connection: Connection, region_id: str) -> bool | None:
-    """Whether plans may be applied in the region (false = shadow mode), None for an unknown region."""
-    statement = select(regions.c.automatic_application).where(regions.c.region_id == region_id)
-    return connection.scalar(statement)
+    """Whether plans may be applied in the region (false = shadow mode), None for an unknown region.
+
+    In the whole bank ("bank") where they may in every region.
+    """
+    automatic = regions.c.automatic_application
+    if region_id == BANK_SCOPE_ID:
+        return connection.execute(select(regions.c.region_id).where(~automatic).limit(1)).first() is None
+    return connection.scalar(select(automatic).where(regions.c.region_id == region_id))

@@ -1,0 +1,125 @@
+"""Extra plans: limits raised on top of what stands until the day is over, approved where they must be."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from booking_core import tables as t
+from booking_core.service.commands import CommandRefused
+from booking_core.service.housekeeping import sweep
+from booking_core.service.plans import StoredPlan
+from metrics.contract import PlanRefusal
+from tests.support.bank import Bank
+from tests.support.desk import MONDAY, NOW, Desk, draft, item
+from tests.support.wishes import Wall, core_on
+
+QUOTA = ("branch:b1", "day", MONDAY)
+
+
+@pytest.fixture
+def desk(bank: Bank) -> Desk:
+    """A desk of a bank whose branch b1 has five units a day."""
+    bank.add_quota("branch", "b1", "day", 5)
+    return Desk(bank)
+
+
+def raises(desk: Desk, plan_id: str, to: int, **other: Any) -> Any:
+    """The answer to applying an extra plan that raises b1's Monday to so many units."""
+    made = desk("create", draft(plan_id, item(to, old_limit=5), kind="extra", **other))
+    assert isinstance(made, StoredPlan), made
+    return desk("apply", plan_id)
+
+
+def extra(desk: Desk, start: date = MONDAY) -> int:
+    """The temporary units in force on the day at b1."""
+    c = t.quota_periods.c
+    with desk.bank.engine.connect() as connection:
+        found = connection.scalar(select(c.extra_units).where(c.scope_id == "b1", c.period_start == start))
+    return found or 0
+
+
+def test_the_limit_is_raised_to_the_items_and_by_two_plans_once(desk: Desk) -> None:
+    """Two plans that ask for eight add up to eight, one that asks for less changes nothing."""
+    first = raises(desk, "x1", 8)
+    assert (first.row.status, first.items[0].applied_limit, extra(desk)) == ("applied", 8, 3)
+    assert desk("apply", "x1").row.status == "applied"
+    raises(desk, "x2", 8)
+    raises(desk, "x3", 6)
+    assert extra(desk) == 3
+    raises(desk, "x4", 9)
+    assert extra(desk) == 4
+    assert {desk.status(f"x{n}") for n in (1, 2, 3, 4)} == {"applied"}
+
+
+def test_an_extra_plan_supersedes_no_quota_plan_and_is_no_newer(desk: Desk) -> None:
+    """The day's override stands beneath, a later quota plan moves it, and the extra stays on top."""
+    desk.make("q1", item(7), period="2026-03-02")
+    raises(desk, "x1", 10, period="2026-03-01")
+    assert desk.status("q1") == "applied"
+    assert desk.counter() == (0, 7, "q1")
+    desk.make("q2", item(6), period="2026-03-03")
+    assert (desk.counter(), extra(desk), desk.status("x1")) == ((0, 6, "q2"), 3, "applied")
+
+
+def test_taking_it_back_ends_its_units_only(desk: Desk) -> None:
+    """A rollback ends what the plan added, never what another did."""
+    raises(desk, "x1", 8)
+    raises(desk, "x2", 9)
+    assert desk("rollback", "x1").row.status == "rolled_back"
+    assert extra(desk) == 1
+    assert desk("rollback", "x1").row.status == "rolled_back"
+    assert extra(desk) == 1
+
+
+def test_it_ends_with_the_day_and_is_refused_after(desk: Desk) -> None:
+    """The units expire at the end of the bank's day; a plan whose days are over is not applied."""
+    raises(desk, "x1", 8)
+    with desk.bank.engine.connect() as connection:
+        expires = connection.scalar(select(t.quota_temporaries.c.expires_utc))
+    assert expires.isoformat() == "2026-03-09T16:00:00+00:00"  # midnight in Shanghai
+    sweep(core_on(desk.bank.engine, Wall(expires - timedelta(seconds=1))))
+    assert extra(desk) == 3
+    sweep(core_on(desk.bank.engine, Wall(expires)))
+    assert extra(desk) == 0
+    old = NOW.date() - timedelta(days=1)
+    desk("create", draft("late", item(9, start=old), kind="extra"))
+    refused = desk("apply", "late")
+    assert isinstance(refused, CommandRefused)
+    assert refused.reason is PlanRefusal.PLAN_OVER
+
+
+def test_outside_its_band_it_waits_and_in_shadow_it_never_applies(desk: Desk) -> None:
+    """Pending until approved; a region in shadow, and the bank while any region is, records it only."""
+    refused = raises(desk, "x1", 30, in_band=False)
+    assert refused.reason is PlanRefusal.PLAN_NEEDS_APPROVAL
+    desk("approve", "x1")
+    assert desk("apply", "x1").row.status == "applied"
+    desk.bank.add_region("south", automatic_application=False)
+    desk.bank.add_branch("b9", "south")
+    desk("create", draft("x2", item(9, scope="branch:b9"), kind="extra", region="south"))
+    assert desk("apply", "x2").reason is PlanRefusal.REGION_IN_SHADOW
+    desk("create", draft("bank", item(9, scope="bank:bank"), region="bank"))
+    assert desk.status("bank") == "shadow"
+
+
+def test_a_level_without_a_limit_is_not_given_one(desk: Desk) -> None:
+    """There is nothing to raise where nothing limits: the counter gets no override and no extra units."""
+    desk("create", draft("x1", item(9, kind="month", start=MONDAY.replace(day=1)), kind="extra"))
+    assert desk("apply", "x1").reason is PlanRefusal.PLAN_OVER
+    assert desk.counter(kind="month", start=MONDAY.replace(day=1)) in {None, (0, None, None)}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"plan_id": "x" * 59}, {"items": [item(None)]}, {"items": [item(3), item(4)]}],
+)
+def test_a_bad_extra_plan_is_told_what_is_wrong(bad: dict[str, Any]) -> None:
+    """An id too long to name its units after, an item without a limit, or twice the same one."""
+    body = {"plan_id": "x", "items": [item(5)], "kind": "extra"} | bad
+    items = body.pop("items")
+    with pytest.raises(ValueError, match=r"at most 58|needs the limit|a second time"):
+        draft(body.pop("plan_id"), *items, **body)
