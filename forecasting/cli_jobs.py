@@ -1,4 +1,7 @@
-"""The commands of the scheduled jobs: `python -m forecasting train | propose | apply | score --period P`."""
+"""The commands of the scheduled jobs: `python -m forecasting train | propose | apply | score --period P`.
+
+And of `replay-plan PLAN_ID`, which makes a past decision again from its record.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from forecasting.periods import resolve_period
 
 
 def add_commands(subparsers: Any) -> None:
-    """Add train, propose, apply and score to the subparsers; each sets `run`, a function of the arguments."""
+    """Add the jobs and replay-plan to the subparsers; each sets `run`, a function of the arguments."""
     commands = {
         "train": (train, "train every branch for the period and forecast the pressure"),
         "propose": (propose, "record what the forecast asks for, before guardrails"),
@@ -26,6 +29,10 @@ def add_commands(subparsers: Any) -> None:
             help="business day, ISO (default: the latest complete one); demand up to this day is known",
         )
         parser.set_defaults(run=_guarded(run))
+    text = "make a past plan again from its record, and say where it differs"
+    parser = subparsers.add_parser("replay-plan", help=text, description=text)
+    parser.add_argument("plan_id", metavar="PLAN_ID", help="as GET /v1/plans lists it")
+    parser.set_defaults(run=_guarded(replay_plan))
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -68,9 +75,26 @@ def score(arguments: argparse.Namespace) -> int:
     """Exit code after scoring; prints the figures."""
     from forecasting import jobs  # noqa: PLC0415
 
-    for name, value in jobs.score(resolve_period(arguments.period, None)).items():
+    scores = jobs.score(resolve_period(arguments.period, None))
+    modes = scores.pop("regions")
+    for name, value in scores.items():
         print(f"{name}: {round(value, 4) if isinstance(value, float) else value}")
+    for region, found in modes.items():
+        refused = f" ({found['refused']})" if found["refused"] else ""
+        print(f"{region}: {found['mode']}{refused}, {found['condition']}")
     return 0
+
+
+def replay_plan(arguments: argparse.Namespace) -> int:
+    """Exit code after replaying the plan: 0 the same decision, 1 another one; prints what differs."""
+    from forecasting import replaying, store  # noqa: PLC0415
+
+    plan, differences = replaying.replay_plan(store.open_engine(), arguments.plan_id)
+    for difference in differences:
+        print(f"{plan['plan_id']}: {difference}")
+    if not differences:
+        print(f"{plan['plan_id']}: same ({len(plan['items'])} items, {plan['status']})")
+    return 1 if differences else 0
 
 
 def _guarded(run: Any) -> Any:

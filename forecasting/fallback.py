@@ -108,4 +108,4 @@ def _better(
         actual = rows["actual"].to_numpy()
         error_live += float(np.abs(actual - rows["mean"].to_numpy()).sum())
         error_weeks8 += float(np.abs(actual - medians[ahead]).sum())
-    return fallback_no_better(error_weeks8, error_live)
+    return fallback_no_better(error_weeks8, error_live, policy)

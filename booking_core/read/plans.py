@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 from sqlalchemy import Engine, case, func, select
@@ -11,6 +11,7 @@ from sqlalchemy import Engine, case, func, select
 from booking_core import tables as t
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 
+_QUARTER: Final = "%Y-%m-%dT%H:%M:%SZ"
 _PLANS: Final = {
     "plan_id": "str",
     "kind": "str",
@@ -74,6 +75,31 @@ def plan_items(engine: Engine, plan_id: str) -> pd.DataFrame:
     i = t.plan_items.c
     statement = select(*(i[name] for name in _ITEMS)).where(i.plan_id == plan_id).order_by(i.seq)
     return frame(engine, statement, _ITEMS)
+
+
+def plan_record(engine: Engine, plan_id: str) -> dict[str, Any] | None:
+    """The plan with its items in the words of GET /v1/plans/{id}, None for an unknown one.
+
+    Plain JSON values; what only the table knows (times, the fingerprint) is left out.
+    """
+    p, i = t.plans.c, t.plan_items.c
+    with engine.connect() as connection:
+        plan = connection.execute(select(t.plans).where(p.plan_id == plan_id)).one_or_none()
+        if plan is None:
+            return None
+        rows = connection.execute(select(t.plan_items).where(i.plan_id == plan_id).order_by(i.seq)).all()
+    told = ("plan_id", "kind", "period", "status", "in_band", "verdict", "model", "forecast_run_id")
+    columns = [c.name for c in t.plan_items.columns if c.name not in {"plan_id", "seq", "starts_utc"}]
+    items = []
+    for row in rows:
+        item = {name: getattr(row, name) for name in columns}
+        item["period_start"] = None if row.period_start is None else row.period_start.isoformat()
+        items.append(item | {"starts": None if row.starts_utc is None else f"{row.starts_utc:{_QUARTER}}"})
+    return (
+        {name: getattr(plan, name) for name in told}
+        | {"region": plan.region_id, "policy": dict(plan.policy), "inputs": dict(plan.inputs)}
+        | {"items": items}
+    )
 
 
 def plan_totals(engine: Engine, plan_ids: Sequence[str]) -> pd.DataFrame:

@@ -274,13 +274,14 @@ def series_verdict(
     return Verdict(True, "", None)
 
 
-def fallback_no_better(error_fallback: float, error_live: float) -> Verdict:
-    """Unfit where weeks8 would have erred as much as the forecasts that drift, on the same branch days.
+def fallback_no_better(error_fallback: float, error_live: float, policy: Policy) -> Verdict:
+    """Unfit where weeks8 would not have erred clearly less than the forecasts that drift.
 
-    Both in units, summed. After a true shift of demand neither knows the new level: then quotas are kept.
+    Both in units, summed over the same branch days. After a true shift of demand neither knows the new level:
+    then quotas are kept.
     """
     told = f"weeks8 would have erred by {error_fallback:.0f} units where they did by {error_live:.0f}"
-    if error_fallback < error_live:
+    if error_fallback < error_live * policy.clearly_better_ratio:
         return Verdict(True, told, None)
     return Verdict(False, told, Veto.DRIFT)
 

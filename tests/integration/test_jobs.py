@@ -19,6 +19,7 @@ from booking_core.read.servers import server_targets
 from forecasting import jobs
 from forecasting.cli_jobs import add_commands
 from forecasting.core_client import CoreClient, CoreError
+from forecasting.replaying import replay_plan
 from tests.support.bank import Bank
 from tests.support.planning import MEAN_DAY, add_demand, add_pressure, core_of, furnish
 from tests.support.tools import free_port
@@ -196,6 +197,8 @@ def test_prescale_applies_workers_for_the_coming_quarter_hours(
     assert expected["q90_rps"].max() == pytest.approx(1.0, rel=0.6)  # 900 requests in 900 s, give or take
     assert targets["workers"].min() == 1
     assert targets["workers"].max() >= 1
+    plan, differences = replay_plan(sqlite_bank.engine, outcome["plan_id"])
+    assert (len(plan["items"]), differences) == (outcome["limits"], [])
 
 
 def test_scores_compare_with_what_came_and_with_the_old_quotas(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pytest
 from sqlalchemy import insert
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
+from forecasting import store
+from forecasting.frames import SamplePaths, forecast_frame
 from tests.support.bank import ZONE, Bank
 from tests.support.serving import Served, serve
 
@@ -83,6 +86,48 @@ def add_pressure(bank: Bank, until: date, *, days: int = 28, requests: int = 900
                 }
             )
     _insert(bank, tf.pressure_minutes, rows)
+
+
+def add_run(bank: Bank, period: date, *, level: float = 1.0, days: int = 70) -> str:
+    """A ready demand run made on the period without any training: Poisson paths about WEEK; its id."""
+    run_id, rng = f"demand-{period}", np.random.default_rng(11)
+    store.start_run(
+        bank.engine, run_id=run_id, kind="demand", period=period, trained_utc=datetime.now(UTC),
+        span=None, parameters={}, libraries={},
+    )  # fmt: skip
+    means = [WEEK[(period + timedelta(days=n + 1)).weekday()] * level for n in range(days)]
+    for branch in BRANCHES:
+        paths = SamplePaths(period + timedelta(days=1), rng.poisson(means, (200, days)).astype(np.float64))
+        choice = {"champion": "prophet", "why": "test", "wql_champion": 0.2, "wql_weeks8": 0.3}
+        choice |= {"coverage80": 0.8, "observations": 200}
+        steps = pd.date_range(paths.first_day, periods=days)
+        quantiles = forecast_frame(steps, paths.values)
+        store.save_series(
+            bank.engine, run_id=run_id, branch_id=branch, choice=choice, quantiles=quantiles, paths=paths
+        )
+    store.finish_run(bank.engine, run_id, status=store.READY, verdict=None, scores={})
+    return run_id
+
+
+def add_judged_days(
+    bank: Bank, region: str, until: date, idle: Sequence[float], *, status: str = "applied"
+) -> None:
+    """Judged days up to `until`, one for each number: idle units with a plan of that day, 100 without any."""
+    for back, units in enumerate(reversed(idle)):
+        day = until - timedelta(days=back)
+        made = day - timedelta(days=1)
+        plan = {
+            "plan_id": f"quota-{made}-{region}", "kind": "quota", "region_id": region, "period": str(made),
+            "status": status, "in_band": True, "model": "champion", "policy": {}, "inputs": {},
+            "fingerprint": "f", "created_utc": datetime.now(UTC), "created_by": "test",
+        }  # fmt: skip
+        score = {
+            "plan_id": plan["plan_id"], "day": day, "demand_units": 1000.0, "served_units": 1000.0,
+            "refused_units": 0.0, "idle_units": units, "refused_old_units": 0.0, "idle_old_units": 100.0,
+            "regret_units": 0.0,
+        }  # fmt: skip
+        _insert(bank, t.plans, [plan])
+        _insert(bank, tf.score_plans, [score])
 
 
 @contextmanager

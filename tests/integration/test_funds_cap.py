@@ -1,0 +1,113 @@
+"""A day's funds as a guardrail: the narrowest cap above a limit, what is left of it, and the mean payoff."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from booking_core import tables as t
+from booking_core.read.funds import mean_payoffs
+from forecasting.caps import with_funds
+from forecasting.decisions.funds import funds_units
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import QuotaProposal
+from tests.support.bank import Bank
+from tests.support.recorded import put
+
+PERIOD = date(2026, 3, 8)
+"""A Sunday."""
+MONDAY = PERIOD + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("used", "left", "mean", "units"),
+    [
+        (0, [[1000.0]], 250.0, 4),
+        (2, [[999.0]], 250.0, 5),
+        (2, [[-50.0]], 250.0, 2),
+        (0, [[1000.0, 500.0]], 250.0, 2),
+        (3, [[1000.0], [500.0]], 250.0, 9),
+        (0, [[1000.0], []], 250.0, None),
+        (0, [], 250.0, None),
+    ],
+)
+def test_units_of_funds(used: int, left: list[list[float]], mean: float, units: int | None) -> None:
+    """Those in use and what the narrowest cap of each day still pays out; none where a day has no cap."""
+    assert funds_units(used, left, mean) == units
+
+
+@given(st.integers(0, 100), st.lists(st.floats(-1e6, 1e9), min_size=1, max_size=5), st.floats(1, 1e6))
+def test_funds_never_undercut_what_is_used(used: int, left: list[float], mean: float) -> None:
+    """However little is left, what is booked stays; more left never means fewer units."""
+    units = funds_units(used, [left], mean)
+    assert units is not None
+    assert units >= used
+    richer = funds_units(used, [[each + mean for each in left]], mean)
+    assert richer is not None
+    assert richer >= units
+
+
+def proposal(scope: str = "branch:b1", kind: str = "day", start: date = MONDAY, **more: Any) -> QuotaProposal:
+    scope_kind, scope_id = scope.split(":")
+    known = {"old_units": 20, "used_units": 2, "staff_cap_units": None, "proposed": 30.0, "quantile": 0.9}
+    return QuotaProposal(
+        scope_kind=scope_kind, scope_id=scope_id, period_kind=kind, period_start=start.isoformat(),
+        model="champion", **known | more,
+    )  # fmt: skip
+
+
+def capped(bank: Bank, *proposals: QuotaProposal) -> list[int | None]:
+    return [made.funds_cap_units for made in with_funds(bank.engine, proposals, PERIOD, Policy())]
+
+
+def test_without_caps_proposals_stay_as_they_are(bank: Bank) -> None:
+    """No funds quota, no cap; and none without a known payoff."""
+    given_one = proposal()
+    assert with_funds(bank.engine, [given_one], PERIOD, Policy()) == [given_one]
+    bank.add_branch("b9")
+    bank.add_quota("branch", "b9", "funds_day", 1_000_000)
+    assert capped(bank, proposal("branch:b9")) == [None]
+
+
+def test_the_narrowest_cap_above_a_limit_counts(bank: Bank) -> None:
+    """Branch, region and bank; what is taken of the funds is gone; a week sums the days that remain."""
+    bank.add_quota("bank", "bank", "funds_day", 5_000_000)
+    assert capped(bank, proposal(), proposal("region:north"), proposal("bank:bank")) == [2 + 20] * 3
+    bank.add_quota("region", "north", "funds_day", 2_500_000)
+    assert capped(bank, proposal(), proposal("region:north"), proposal("bank:bank")) == [12, 12, 22]
+    bank.add_quota("branch", "b1", "funds_day", 1_000_000)
+    assert capped(bank, proposal(), proposal("region:north")) == [6, 12]
+    put(
+        bank, t.quota_periods,
+        {
+            "scope_kind": "branch", "scope_id": "b1", "channel": "*", "period_kind": "funds_day",
+            "period_start": MONDAY, "used_units": 500_000, "limit_units": None,
+        },
+    )  # fmt: skip
+    assert capped(bank, proposal(), proposal(start=MONDAY + timedelta(days=1))) == [4, 6]
+    # the week: Monday has 2 left, each of the six other days 4
+    assert capped(bank, proposal(kind="week")) == [2 + 2 + 6 * 4]
+    # the month is under way: only days after the period count, what is used before is in used_units
+    assert capped(bank, proposal(kind="month", start=date(2026, 3, 1))) == [2 + 2 + 22 * 4]
+
+
+def test_payoffs_are_measured_on_bookings_where_there_are_enough(bank: Bank) -> None:
+    """Twenty bookings tell the mean payoff, fewer leave it to the branch's active loans."""
+    before = mean_payoffs(bank.engine, since=PERIOD - timedelta(days=56))
+    assert before.to_dict("records") == [{"branch_id": "b1", "mean_cny": 250_000.0, "units": 0}]
+    slot = bank.add_slot(day=PERIOD)
+    for n in range(20):
+        bank.add_loan(f"P{n}")
+        row = {
+            "booking_ref": f"P{n}", "loan_ref": f"P{n}", "slot_id": slot, "branch_id": "b1",
+            "region_id": "north", "service_day": PERIOD, "channel": "app", "status": "completed", "units": 1,
+            "reserved_cny": 100_000 + n, "created_utc": datetime(2026, 3, 1, tzinfo=UTC),
+        }  # fmt: skip
+        put(bank, t.bookings, row)
+    after = mean_payoffs(bank.engine, since=PERIOD - timedelta(days=56))
+    assert after.to_dict("records") == [{"branch_id": "b1", "mean_cny": 100_009.5, "units": 20}]
+    assert mean_payoffs(bank.engine, since=PERIOD, region="south").empty

@@ -1,0 +1,215 @@
+"""Whole plans, waiting days and worker-hours: scored once their time has passed, from what is on record."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from booking_core import tables as t
+from booking_core import tables_forecast as tf
+from booking_core.read.scores import level_shares, plan_scores, plan_total_scores, server_scores
+from booking_core.read.servers import planned_workers
+from booking_core.read.waits import waiting_days
+from forecasting import jobs
+from forecasting.basis import planning_basis
+from forecasting.decisions.policy import Policy
+from tests.support.bank import ZONE, Bank
+from tests.support.recorded import put, run_row
+
+LAST = date(2026, 3, 10)
+"""A Tuesday."""
+
+
+def plan_row(plan_id: str, period: object, **changes: Any) -> dict[str, Any]:
+    """A row of plans: an applied quota plan of region north."""
+    row = {
+        "plan_id": plan_id, "kind": "quota", "region_id": "north", "period": str(period),
+        "status": "applied", "in_band": True, "verdict": None, "model": "champion", "policy": {},
+        "inputs": {}, "fingerprint": "f", "created_utc": datetime.now(UTC), "created_by": "test", "applied_utc": None,
+    }  # fmt: skip
+    return row | changes
+
+
+def item_row(plan_id: str, seq: int, day: date, new: int, **changes: Any) -> dict[str, Any]:
+    """A row of plan_items: a day of branch b1, whose limit was 10 (set by a plan) and is 20 without plans."""
+    row = {
+        "plan_id": plan_id, "seq": seq, "scope_kind": "branch", "scope_id": "b1", "channel": "*",
+        "period_kind": "day", "period_start": day, "old_limit": 10, "new_limit": new, "applied_limit": new,
+        "inputs": {"unplanned_units": 20},
+    }  # fmt: skip
+    return row | changes
+
+
+def demand_row(day: date, units: float) -> dict[str, Any]:
+    return {"branch_id": "b1", "day": day, "source": "s", "units": units, "synthetic": False}
+
+
+@pytest.fixture
+def engine(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Each database; a plan for four days of which the last has just passed, another that took over."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", bank.url)
+    days = [LAST - timedelta(days=n) for n in (3, 2, 1, 0)]
+    put(
+        bank, t.plans,
+        plan_row("p1", days[0] - timedelta(days=1), status="superseded"), plan_row("p2", days[0]),
+        plan_row("p3", LAST, status="kept", verdict="bad_plans"),
+        plan_row("p0", days[0] - timedelta(days=2), status="rejected"),
+    )  # fmt: skip
+    put(bank, t.plan_items, *(item_row("p1", n, day, 25) for n, day in enumerate(days)))
+    put(
+        bank,
+        t.plan_items,
+        *(item_row("p2", n, day, 30) for n, day in enumerate([*days[1:], LAST + timedelta(1)])),
+    )
+    put(bank, t.plan_items, item_row("p0", 0, days[0], 99), item_row("p3", 0, LAST + timedelta(1), 40))
+    put(bank, t.demand_history, *map(demand_row, days, (25.0, 35.0, 22.0, 22.0)))
+    return bank.engine
+
+
+def test_a_plan_is_scored_whole_though_another_took_over(engine: Any) -> None:
+    """All its days count, against the limits without any plan; one that is not over yet has to wait."""
+    jobs.score(LAST.isoformat())
+    rows = plan_total_scores(engine, since=LAST - timedelta(days=30))
+    assert list(rows["plan_id"]) == ["p1"]
+    total = rows.iloc[0]
+    assert (total["first_day"].date(), total["last_day"].date()) == (LAST - timedelta(days=3), LAST)
+    assert (total["demand_units"], total["refused_units"], total["idle_units"]) == (104, 10, 6)
+    assert total["regret_units"] == 10 - (104 - 100)  # the same 100 units would have refused 4
+    assert (total["refused_old_units"], total["idle_old_units"]) == (5 + 15 + 2 + 2, 0)
+    assert total["cost"] == pytest.approx(9 * 10 + 6)
+    assert total["cost_old"] == pytest.approx(9 * 24)
+    assert (total["waited"], total["waiting_days"]) == (0, pytest.approx(float("nan"), nan_ok=True))
+    # by day: p1 governed the first, p2 the others
+    daily = plan_scores(engine, since=LAST - timedelta(days=30))
+    assert list(zip(daily["plan_id"], daily["refused_units"], strict=True)) == [
+        ("p1", 0), ("p2", 5), ("p2", 0), ("p2", 0)
+    ]  # fmt: skip
+    jobs.score(LAST.isoformat())
+    assert len(plan_total_scores(engine, since=LAST - timedelta(days=30))) == 1
+
+
+def test_a_plan_kept_for_being_bad_is_judged_by_what_it_would_have_set(engine: Any, bank: Bank) -> None:
+    """So that a region gets out of the veto by better proposals."""
+    put(bank, t.demand_history, demand_row(LAST + timedelta(days=1), 50.0))
+    jobs.score((LAST + timedelta(days=1)).isoformat())
+    daily = plan_scores(engine, since=LAST + timedelta(days=1)).iloc[0]
+    assert (daily["plan_id"], daily["refused_units"], daily["refused_old_units"]) == ("p3", 10, 30)
+
+
+def test_waiting_days_count_who_waits_still_and_not_who_left(engine: Any, bank: Bank) -> None:
+    """From the day first wished to the one booked, to the last that suited, or to now."""
+    slot = bank.add_slot(day=LAST + timedelta(days=4))
+    for n in range(5):
+        bank.add_loan(f"W{n}")
+    booking = {
+        "booking_ref": "B0", "loan_ref": "W0", "slot_id": slot, "branch_id": "b1", "region_id": "north",
+        "service_day": LAST + timedelta(days=4), "channel": "app", "status": "confirmed", "units": 1,
+        "created_utc": datetime.now(UTC),
+    }  # fmt: skip
+    put(bank, t.bookings, booking)
+
+    def entry(n: int, status: str, latest: int, **more: Any) -> dict[str, Any]:
+        return {
+            "entry_ref": f"E{n}", "loan_ref": f"W{n}", "branch_id": "b1", "region_id": "north",
+            "wished_day": LAST, "latest_day": LAST + timedelta(days=latest), "channel": "app",
+            "status": status, "joined_utc": datetime.now(UTC), "actor": "test", "booking_ref": None, **more,
+        }  # fmt: skip
+
+    put(
+        bank, t.waitlist, entry(0, "booked", 9, booking_ref="B0"), entry(1, "waiting", 30),
+        entry(2, "expired", 2), entry(3, "left", 9), entry(4, "waiting", 30, wished_day=LAST + timedelta(1)),
+    )  # fmt: skip
+    rows = waiting_days(engine, since=LAST, until=LAST, as_of=LAST + timedelta(days=6))
+    assert rows.to_dict("records") == [{"ds": rows["ds"][0], "waited": 3, "days": 4 + 6 + 2}]
+    assert rows["ds"][0].date() == LAST
+    jobs.score(LAST.isoformat())
+    total = plan_total_scores(engine, since=LAST).iloc[0]
+    assert (total["waited"], total["waiting_days"]) == (3, pytest.approx(4 / 3))
+
+
+def at(quarter: int) -> datetime:
+    """The start of that quarter-hour after 10:00 of LAST, bank-local."""
+    return datetime.combine(LAST, time(10), ZoneInfo(ZONE)).astimezone(UTC) + timedelta(minutes=15 * quarter)
+
+
+def server_rows(bank: Bank) -> None:
+    """Two server plans (one from the second quarter-hour on), what ran and what came; 10:00 to 10:45."""
+    for number in (0, 1):
+        name, period = f"s{number}", at(number).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = "applied" if number else "superseded"
+        put(bank, t.plans, plan_row(name, period, kind="server", region_id="bank", status=status))
+        items = [
+            {
+                "plan_id": name, "seq": n, "scope_kind": "bank", "scope_id": "bank", "channel": "*",
+                "period_kind": "quarter_hour", "starts_utc": at(n), "new_limit": 2 + 2 * number,
+                "applied_limit": 2 + 2 * number,
+            }
+            for n in range(3)
+        ]  # fmt: skip
+        put(bank, t.plan_items, *items)
+    put(
+        bank, tf.scaling_decisions,
+        *(
+            {
+                "at_utc": at(n), "business_utc": at(n), "running": running, "target": running,
+                "reactive_need": 1, "observed_rps": 1.0, "reason": "steady",
+            }
+            for n, running in enumerate((2, 3, 4, 4))
+        ),
+    )  # fmt: skip
+    put(
+        bank, tf.pressure_minutes,
+        *(
+            {
+                "minute_utc": at(n), "business_utc": at(n), "source": "w1", "requests": 900 * rps,
+                "refused": 0, "failed": 0, "busy_seconds": 900 * rps * 0.6, "synthetic": False,
+            }
+            for n, rps in enumerate((1, 5))
+        ),
+    )  # fmt: skip
+
+
+def test_worker_hours_are_scored_against_plan_and_need(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each quarter-hour by the plan then in force; one without requests needs the least workers."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", bank.url)
+    server_rows(bank)
+    planned = planned_workers(bank.engine, since=at(0), until=at(4))
+    assert list(zip(planned["workers"], planned["plan_id"], strict=True)) == [(2, "s0"), (4, "s1"), (4, "s1")]
+    jobs.score(LAST.isoformat())
+    [row] = server_scores(bank.engine, since=LAST).to_dict("records")
+    # needed at 0.6 busy seconds a request and utilisation 0.6: 1, 5 and (no requests) 1
+    assert (row["day"].date(), row["quarters"]) == (LAST, 3)
+    assert (row["planned_hours"], row["run_hours"]) == (10 / 4, 9 / 4)
+    assert (row["needed_hours"], row["short_hours"]) == (7 / 4, 2 / 4)
+
+
+def test_quantiles_that_kept_too_little_raise_the_planned_level(bank: Bank) -> None:
+    """From the forecasts on record: the proposal's basis tells the level and why; far leads do not count."""
+    branches = [f"t{n}" for n in range(10)]
+    for branch in branches:
+        bank.add_branch(branch)
+    days = [LAST - timedelta(days=n) for n in range(28)]
+    put(bank, tf.forecast_runs, run_row("r1", LAST))
+    values, scores = [], []
+    for number, branch in enumerate(branches):
+        for place, day in enumerate(days):
+            key = {"run_id": "r1", "branch_id": branch, "day": day}
+            levels = {"q10": 1.0, "q25": 2.5, "q50": 5.0, "q75": 7.5, "q90": 9.0}
+            values.append(key | {"model": "prophet", "mean": 5.0} | levels)
+            actual = 9.5 if (number + place) % 4 == 0 else 7.0 if (number + place) % 4 == 1 else 3.0
+            score = {"actual": actual, "mean": 5.0, "inside80": True, "pinball": 1.0, "horizon_days": 1}
+            scores.append(key | score)
+    put(bank, tf.forecast_values, *values)
+    put(bank, tf.score_forecasts, *scores)
+    shares = level_shares(bank.engine, since=days[-1], until=LAST, horizon_days=7, region="north")
+    assert (shares["days"], shares["branch_days"]) == (28, 280)
+    assert [float(shares[name]) for name in ("q25", "q50", "q90")] == [0.0, 0.5, 0.75]
+    assert level_shares(bank.engine, since=LAST, until=LAST, horizon_days=0)["branch_days"] == 0
+    basis = planning_basis(bank.engine, "north", LAST, Policy())
+    assert basis.tuned is not None
+    assert basis.tuned.level == pytest.approx(0.95)
+    assert basis.condition == "the 0.9 quantile kept 75% of 280 branch days (28 days): planned at 0.95"
+    assert planning_basis(bank.engine, "north", LAST, Policy(tune_most_ratio=0.0)).tuned is None
