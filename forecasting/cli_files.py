@@ -53,7 +53,7 @@ def add_commands(subparsers: Any) -> None:
         metavar="FILE",
         help="what made each day's forecast: parts, models, weights (- prints a short table)",
     )
-    forecast.set_defaults(run=_guarded(run_forecast))
+    forecast.set_defaults(run=guarded(run_forecast))
     backtest = subparsers.add_parser(
         "backtest",
         help="how each model would have done on a file",
@@ -65,7 +65,7 @@ def add_commands(subparsers: Any) -> None:
         "--horizon", type=_horizon, metavar="N", help="steps an origin (default: 28 days, 14 below the day)"
     )
     backtest.add_argument(
-        "--folds", type=_positive, default=2, metavar="N", help="origins a series (default 2)"
+        "--folds", type=positive, default=2, metavar="N", help="origins a series (default 2)"
     )
     backtest.add_argument(
         "--challengers", action="store_true", help="judge StatsForecast's AutoETS, AutoTheta and MSTL, too"
@@ -74,7 +74,7 @@ def add_commands(subparsers: Any) -> None:
         "--output", type=Path, metavar="FILE", help="scores of each series, model and origin"
     )
     backtest.add_argument("--json", type=Path, metavar="FILE", help="the table as JSON")
-    backtest.set_defaults(run=_guarded(run_backtest))
+    backtest.set_defaults(run=guarded(run_backtest))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def run_forecast(arguments: argparse.Namespace) -> int:
     explained = None if str(arguments.explain) == "-" else arguments.explain
     for path in filter(None, (arguments.output, explained)):
         check_writable(path)
-        _keep_input(arguments.input, path)
+        keep_input(arguments.input, path)
     if explained and explained.absolute() == arguments.output.absolute():
         raise FileProblemError(f"{explained}: is the output, too; expected another file for --explain")
     if arguments.plot:
@@ -199,10 +199,10 @@ def run_backtest(arguments: argparse.Namespace) -> int:
     country = check_country(arguments.country)
     if arguments.output:
         check_writable(arguments.output)
-        _keep_input(arguments.input, arguments.output)
+        keep_input(arguments.input, arguments.output)
     if arguments.json:
         check_folder(arguments.json)
-        _keep_input(arguments.input, arguments.json)
+        keep_input(arguments.input, arguments.json)
     horizon = arguments.horizon or BACKTEST_HORIZON_DAYS[arguments.freq]
     source = read_series(arguments.input, arguments.freq)
     task = BacktestTask(
@@ -241,10 +241,10 @@ def run_backtest(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+def guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """The command with errors told in one line: exit 2 for bad input, 1 where the machine fails."""
 
-    def guarded(arguments: argparse.Namespace) -> int:
+    def checked(arguments: argparse.Namespace) -> int:
         from forecasting.files import FileProblemError  # noqa: PLC0415
         from forecasting.models.calendar import UnknownCountryError  # noqa: PLC0415
 
@@ -257,10 +257,10 @@ def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
             print(f"python -m forecasting: {error}", file=sys.stderr)
             return 1
 
-    return guarded
+    return checked
 
 
-def _keep_input(source: Path, output: Path) -> None:
+def keep_input(source: Path, output: Path) -> None:
     """FileProblemError where the output would take the input's place."""
     from forecasting.files import FileProblemError  # noqa: PLC0415
 
@@ -268,7 +268,8 @@ def _keep_input(source: Path, output: Path) -> None:
         raise FileProblemError(f"{output}: is the input; expected another file, so that nothing is lost")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The whole number, 1 or more."""
     try:
         number = int(text)
     except ValueError:
@@ -285,7 +286,7 @@ def _seed(text: str) -> int:
 
 
 def _horizon(text: str) -> int:
-    steps = _positive(text)
+    steps = positive(text)
     if steps > MOST_STEPS:
         raise argparse.ArgumentTypeError(f"{text!r}: expected at most {MOST_STEPS} steps")
     return steps

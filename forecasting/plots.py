@@ -119,11 +119,11 @@ def draw_series(
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     axes.legend(loc="upper left", ncols=4, frameon=False, fontsize=8)
-    fonts = list(_fonts())
+    families = list(fonts())
     # an id is text, whatever signs it has: no $formulas$
     lines = textwrap.wrap(why, _WHY_WIDTH, max_lines=_WHY_LINES, placeholder=" …")
     pad = 10 + 11 * len(lines)
-    axes.set_title(_short(name, 100), loc="left", fontsize=12, pad=pad, family=fonts, parse_math=False)
+    axes.set_title(_short(name, 100), loc="left", fontsize=12, pad=pad, family=families, parse_math=False)
     axes.annotate(
         "\n".join(lines),
         (0.0, 1.02),
@@ -131,7 +131,7 @@ def draw_series(
         va="bottom",
         fontsize=8,
         color=GREY,
-        family=fonts,
+        family=families,
         parse_math=False,
     )
     with warnings.catch_warnings():
@@ -153,7 +153,8 @@ def _recent(history: pd.DataFrame, bands: pd.DataFrame, freq: str) -> pd.Series:
 
 
 @functools.lru_cache(maxsize=1)
-def _fonts() -> tuple[str, ...]:
+def fonts() -> tuple[str, ...]:
+    """Those of FONTS that the machine has."""
     known = set(font_manager.fontManager.get_font_names())
     return tuple(name for name in FONTS if name in known) or ("sans-serif",)
 

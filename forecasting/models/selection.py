@@ -212,19 +212,24 @@ def forecast_panel(
     *,
     extras: Mapping[str, pd.DataFrame] | None = None,
     chosen_rates: bool = False,
+    standing: Mapping[str, Floats] | None = None,
 ) -> PanelForecast:
     """The forecast of the `steps` days after the panel's last, as the selection decided.
 
     chosen_rates: the levels' rates are the selection's (a daily refresh) instead of chosen on all data.
+    standing: what components said of these days a few days before, (series, MODEL_LEVELS, steps): taken as it
+    is, for who cannot fit them every night.
     """
     rates = selection.rates if chosen_rates else None
     among: tuple[str, ...] = COMPONENTS
     if selection.champion != COMBINATION and selection.folds:
         # daytype's residuals join the paths, whatever forecasts
         among = tuple(name for name in COMPONENTS if name in {selection.champion, "daytype", WEEKS8})
+    standing = standing or {}
+    among = tuple(name for name in among if name not in standing)
     made = make_components(panel, steps, groups=selection.groups, rates=rates, extras=extras, among=among)
     empty = np.full((len(panel.ids), len(MODEL_LEVELS), steps), np.nan)
-    stacked = np.stack([made.quantiles.get(name, empty) for name in COMPONENTS])
+    stacked = np.stack([standing.get(name, made.quantiles.get(name, empty)) for name in COMPONENTS])
     days = panel.coming(steps)
     special = special_days(days, panel.country)
     mixed = combined(stacked, selection.weights, special)
