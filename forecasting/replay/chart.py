@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from forecasting.plots import BLUE, GREY, fonts
 from forecasting.replay.quotas import FORESIGHT, OWN_QUANTILE, SAME_TOTAL, SLOTCAST, STATIC, PolicyResult
@@ -23,7 +24,8 @@ def draw_replay(path: Path, results: Sequence[PolicyResult], weekly: pd.DataFram
     """Write the picture to `path` (PNG). weekly: refused units by week and policy at the same total."""
     figure = Figure(figsize=(11.0, 7.0), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)  # a figure of its own, not one that pyplot keeps
-    same, own = figure.add_subplot(2, 2, 1), figure.add_subplot(2, 2, 2)
+    placed = figure.subplot_mosaic([["same", "own"], ["weeks", "weeks"]])
+    same, own, lines = placed["same"], placed["own"], placed["weeks"]
     for axes, setting, name in (
         (same, SAME_TOTAL, "refused, same total a week"),
         (own, OWN_QUANTILE, "cost (refused and idle), each at its own quantile"),
@@ -35,9 +37,9 @@ def draw_replay(path: Path, results: Sequence[PolicyResult], weekly: pd.DataFram
         bars = axes.barh(labels, shares, color=colours, alpha=0.8)
         axes.bar_label(bars, [f"{share:.1%}" for share in shares], padding=3, fontsize=8)
         axes.invert_yaxis()
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_xlim(0.0, 1.18 * max(shares) if max(shares) > 0 else 1.0)
         axes.set_title(f"{name}\nshare of demand", loc="left", fontsize=9)
-    lines = figure.add_subplot(2, 1, 2)
     for policy in DRAWN:
         colour, style = STYLES[policy]
         lines.plot(weekly.index, weekly[policy], color=colour, linestyle=style, label=policy)
