@@ -24,11 +24,10 @@ from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.invariants import alone, broken_rows, current_month, snapshot
-from booking_core.service.plans import TIMEOUT
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
 from metrics import contract
-from metrics.contract import ALL_CHANNELS, UNIT_PERIODS, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, NOBODY_DECIDED, UNIT_PERIODS, PeriodKind, ScopeKind
 
 log = logging.getLogger(__name__)
 
@@ -281,8 +280,8 @@ def plan_families(connection: Connection, *, paused: bool) -> list[Metric]:
     newest_by_region = newest.group_by(p.region_id).subquery()
     is_newest = case((newest_by_region.c.period.is_not(None), 1), else_=0)
     waits = p.status.in_(("proposed", "approved")) if paused else false()
-    timed_out = and_(p.status == "rejected", p.decided_by == TIMEOUT)
-    reason = case((waits, "paused"), (timed_out, TIMEOUT), else_=func.coalesce(p.verdict, "none"))
+    timed_out = and_(p.status == "rejected", p.decided_by == NOBODY_DECIDED)
+    reason = case((waits, "paused"), (timed_out, NOBODY_DECIDED), else_=func.coalesce(p.verdict, "none"))
     rows = connection.execute(
         select(reason.label("reason"), func.sum(is_newest))
         .select_from(

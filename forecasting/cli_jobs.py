@@ -28,11 +28,17 @@ def add_commands(subparsers: Any) -> None:
             metavar="DAY",
             help="business day, ISO (default: the latest complete one); demand up to this day is known",
         )
-        parser.set_defaults(run=_guarded(run))
+        parser.set_defaults(run=guarded(run))
+    text = "correct quotas within the day: held-back and emergency units, channels' shares"
+    parser = subparsers.add_parser("correct", help=text, description=text)
+    parser.add_argument(
+        "--at", metavar="TIME", help="business quarter-hour, RFC 3339 (default: the present one)"
+    )
+    parser.set_defaults(run=guarded(correct))
     text = "make a past plan again from its record, and say where it differs"
     parser = subparsers.add_parser("replay-plan", help=text, description=text)
     parser.add_argument("plan_id", metavar="PLAN_ID", help="as GET /v1/plans lists it")
-    parser.set_defaults(run=_guarded(replay_plan))
+    parser.set_defaults(run=guarded(replay_plan))
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -85,6 +91,16 @@ def score(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def correct(arguments: argparse.Namespace) -> int:
+    """Exit code after correcting; prints what became of each plan."""
+    from forecasting import jobs  # noqa: PLC0415
+
+    for outcome in jobs.correct(arguments.at):
+        refused = f" ({outcome['refused']})" if outcome["refused"] else ""
+        print(f"{outcome['plan_id']}: {outcome['status']}{refused}, {outcome['limits']} limits raised")
+    return 0
+
+
 def replay_plan(arguments: argparse.Namespace) -> int:
     """Exit code after replaying the plan: 0 the same decision, 1 another one; prints what differs."""
     from forecasting import replaying, store  # noqa: PLC0415
@@ -97,7 +113,7 @@ def replay_plan(arguments: argparse.Namespace) -> int:
     return 1 if differences else 0
 
 
-def _guarded(run: Any) -> Any:
+def guarded(run: Any) -> Any:
     """The command with expected errors told in one line: exit 2 bad input, 1 missing or refused."""
 
     def guarded(arguments: argparse.Namespace) -> int:

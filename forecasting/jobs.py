@@ -26,9 +26,11 @@ from booking_core.read.forecasts import (
     sample_paths,
     series_choices,
 )
-from forecasting import autonomy, drift_watch, pressure, scoring, store
+from forecasting import autonomy, correcting, drift_watch, pressure, scoring, store
+from forecasting.approvals import decide, outcome_of, questions
 from forecasting.basis import planning_basis, proposal_record
-from forecasting.core_client import CoreClient, CoreError
+from forecasting.core_client import CoreClient
+from forecasting.correcting import correct
 from forecasting.decisions.guardrails import run_verdict
 from forecasting.decisions.plan import KEEP, gives_way, plan_of_record, server_plan_id
 from forecasting.decisions.policy import Policy, policy_from
@@ -42,22 +44,10 @@ from forecasting.periods import (
     resolve_quarter,
 )
 from forecasting.retuning import DEMAND, planned_regions
-from metrics.contract import PlanRefusal
 
 PATHS: Final = 200
 PRESSURE: Final = "pressure"
 QUOTA: Final = "quota"
-
-NOT_APPLIED: Final = frozenset(
-    {
-        PlanRefusal.PAUSED,
-        PlanRefusal.PLAN_OLDER_PERIOD,
-        PlanRefusal.PLAN_NEEDS_APPROVAL,
-        PlanRefusal.REGION_IN_SHADOW,
-        PlanRefusal.PLAN_WRONG_STATUS,
-    }
-)
-"""Refusals of an application that are an outcome to report, not a fault to retry."""
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -225,6 +215,7 @@ def propose(period: str) -> list[str]:
 def guard(period: str, region: str) -> str:
     """The id of the region's plan: the proposal guarded and posted; posting it again changes nothing.
 
+    Beside it a plan of extra units for special periods is posted where the guardrails leave some missing.
     Raises LookupError where `propose` has not run, CoreError where the core refuses the plan.
     """
     body = store.proposal(store.open_engine(), period=period, kind=QUOTA, region=region)
@@ -232,7 +223,9 @@ def guard(period: str, region: str) -> str:
         raise LookupError(f"no proposal for {region} in period {period}: run propose first")
     plan = plan_of_record(period, region, body)
     with CoreClient.from_environment() as core:
-        return str(core.post_plan(plan)["plan_id"])
+        posted = str(core.post_plan(plan)["plan_id"])
+        correcting.post_special(core, store.open_engine(), plan, policy_from(plan["policy"]))
+        return posted
 
 
 def apply(plan_id: str) -> dict[str, Any]:
@@ -245,21 +238,7 @@ def apply(plan_id: str) -> dict[str, Any]:
         plan = core.plan(plan_id)
         if plan is None:
             raise LookupError(f"the core knows no plan {plan_id!r}: run guard first")
-        return _apply(core, plan)
-
-
-def _apply(core: CoreClient, plan: dict[str, Any]) -> dict[str, Any]:
-    """The outcome of applying the plan, if its status allows it."""
-    refused = None
-    if plan["status"] in {"proposed", "approved"}:
-        try:
-            plan = core.apply_plan(plan["plan_id"])
-        except CoreError as error:
-            if error.reason not in NOT_APPLIED:
-                raise
-            refused = error.reason
-    limits = sum(item.get("applied_limit") is not None for item in plan["items"])
-    return {"plan_id": plan["plan_id"], "status": plan["status"], "limits": limits, "refused": refused}
+        return outcome_of(core, plan)
 
 
 # --- servers --------------------------------------------------------------------------------------
@@ -293,7 +272,7 @@ def prescale(at: str | None = None) -> dict[str, Any]:
                     engine, run, policy, plan_id=plan_id, quarter=quarter, today=today, now=now
                 )
             )
-        return _apply(core, standing)
+        return outcome_of(core, standing)
 
 
 # --- score ----------------------------------------------------------------------------------------
@@ -349,6 +328,7 @@ def _mean(column: pd.Series) -> float | None:
 
 
 __all__ = [
-    "apply", "business_period", "finish_training", "guard", "prescale", "propose", "resolve_period",
-    "resolve_quarter", "score", "series_batches", "start_training", "train_batch",
+    "apply", "business_period", "correct", "decide", "finish_training", "guard", "prescale", "propose",
+    "questions", "resolve_period", "resolve_quarter", "score", "series_batches", "start_training",
+    "train_batch",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ def reforecast(engine: Engine, run_id: str, *, until: date, region: str | None =
 
     Days before `until` stay as they were. Reads the database, writes nothing.
     """
-    return reforecast_paths(engine, _stored(engine, run_id, region), until=until, region=region)
+    return reforecast_paths(engine, stored_paths(engine, run_id, region), until=until, region=region)
 
 
 def reforecast_paths(engine: Engine, stored: Paths, *, until: date, region: str | None = None) -> Paths:
@@ -146,16 +146,22 @@ def booking_tables(
 def reforecast_day(
     engine: Engine, run_id: str, day: date, *, until: datetime, region: str | None = None
 ) -> Paths:
-    """The run's paths by branch, the running service day updated with its wishes up to the moment `until`.
+    """The run's paths by branch, the service day `day` updated with its wishes up to the moment `until`.
 
-    Learned from how the days before it stood at the same time of day. Raises ValueError for a naive `until`.
+    `day`: the running one, or one of the next. Learned from how the days that are over stood at the same time
+    of day with as many days left. Raises ValueError for a naive `until`.
     """
-    stored = _stored(engine, run_id, region)
+    stored = stored_paths(engine, run_id, region)
     seen = arrivals_so_far(engine, day, until, history_days=HISTORY_DAYS, region=region)
+    settings = bank_settings(engine)
+    today = settings.local_day(until)
+    left = max((day - today).days, 0)
     kept = past_forecasts(
-        engine, since=day - timedelta(days=HISTORY_DAYS), until=day, leads=(0,), region=region
+        engine, since=day - timedelta(days=HISTORY_DAYS), until=min(day, today), leads=(left,), region=region
     )
-    return with_arrivals(stored, seen, kept, day=day, country=bank_settings(engine).country)
+    return with_arrivals(
+        stored, seen, kept.assign(lead_days=0), day=day, today=today, country=settings.country
+    )
 
 
 def with_arrivals(
@@ -164,29 +170,31 @@ def with_arrivals(
     kept: pd.DataFrame,
     *,
     day: date,
+    today: date,
     country: str,
 ) -> Paths:
     """The paths by branch with the service day `day` updated from its arrivals so far.
 
-    seen: as booking_core.read.on_hand.arrivals_so_far gives it. kept: as past_forecasts, with 0 days left.
+    seen: as booking_core.read.on_hand.arrivals_so_far gives it. kept: as past_forecasts, of one number of
+    days left, told as 0. Days from `today` on are not over: nothing is learned from them.
     """
     tables: dict[str, BookingTable] = {}
     for branch, rows in seen.groupby(ID):
-        past = rows[rows[TIME] < pd.Timestamp(day)]
+        past = rows[rows[TIME] < pd.Timestamp(min(day, today))]
         if past.empty:
             continue
-        days = pd.date_range(past[TIME].min(), day, unit="us")
-        by_day = past.set_index(TIME).reindex(days[:-1])[["units", "day_units"]].fillna(0.0)
-        mean, deviation = _kept(kept[kept[ID] == branch], days[:-1], leads=1)
+        over = pd.date_range(past[TIME].min(), min(day, today) - timedelta(days=1), unit="us")
+        by_day = past.set_index(TIME).reindex(over)[["units", "day_units"]].fillna(0.0)
+        mean, deviation = _kept(kept[kept[ID] == branch], over, leads=1)
         tables[str(branch)] = day_table(
             by_day["units"].to_numpy(dtype=float),
             by_day["day_units"].to_numpy(dtype=float),
-            effective_weekdays(days, country),
+            effective_weekdays(pd.DatetimeIndex([*over, pd.Timestamp(day)]), country),
             mean=mean[:, 0],
             deviation=deviation[:, 0],
         )
     learned = learn_pickup(tables)
-    today = seen[seen[TIME] == pd.Timestamp(day)].set_index(ID)["units"]
+    arrivals = seen[seen[TIME] == pd.Timestamp(day)].set_index(ID)["units"]
     kind = int(effective_weekdays(pd.DatetimeIndex([day]), country)[0])
     updated = dict(paths)
     for branch, old in paths.items():
@@ -194,13 +202,14 @@ def with_arrivals(
         if branch not in learned or not 0 <= place < old.values.shape[1]:
             continue
         values = old.values.copy()
-        arrived = float(today.get(branch, 0.0))
+        arrived = float(arrivals.get(branch, 0.0))
         values[:, place] = reforecast_within_day(values[:, place], arrived, kind, learned[branch])
         updated[branch] = replace(old, values=values)
     return updated
 
 
-def _stored(engine: Engine, run_id: str, region: str | None) -> Paths:
+def stored_paths(engine: Engine, run_id: str, region: str | None = None) -> Paths:
+    """The run's paths by branch as it forecast them."""
     return {
         branch: SamplePaths(first, values.astype(np.float64))
         for branch, (first, values) in sample_paths(engine, run_id, region).items()

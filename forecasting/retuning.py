@@ -36,6 +36,7 @@ from forecasting.decisions.quotas import (
 from forecasting.drift_watch import drifted
 from forecasting.frames import ID, TIME
 from forecasting.reforecast import reforecast
+from forecasting.staff_caps import staff_caps
 from metrics.contract import BANK_SCOPE_ID, UNIT_PERIODS, ScopeKind
 
 DEMAND: Final = "demand"
@@ -107,6 +108,8 @@ def region_state(
     else:
         forecasts = dict(instead)
     limits = _limits(engine, region, day, policy)
+    last = max((limit.next_start for limit in limits), default=first) - timedelta(days=1)
+    caps = staff_caps(engine, within, first, last, policy)
     since = min((limit.period_start for limit in limits), default=day)
     booked = live_bookings(engine, since=since, until=day, region=within)
     used: dict[tuple[str, date], int] = {}
@@ -121,15 +124,13 @@ def region_state(
         limits=limits,
         forecasts=forecasts,
         used=used,
-        staff_caps={
-            row["branch_id"]: None if pd.isna(row["staff_cap_units"]) else int(row["staff_cap_units"])
-            for row in known.to_dict("records")
-        },
+        staff_caps=caps.standing,
+        rostered_caps=caps.rostered,
         displaced=_displaced(engine, within, day, limits),
         on_hand=_on_hand(engine, within, first, limits),
         used_by_channel=used_by_channel,
         backlog=_backlog(engine, within, first, forecasts, policy),
-        shares=_shares(engine, within, day, policy),
+        shares=channel_shares_of(engine, within, day, policy),
     )
 
 
@@ -145,7 +146,7 @@ def fallbacks(engine: Engine, region: str, run: ForecastRun) -> dict[str, str]:
     return dict(zip(fallen["branch_id"], fallen["why"], strict=True))
 
 
-def _shares(engine: Engine, region: str | None, day: date, policy: Policy) -> Shares:
+def channel_shares_of(engine: Engine, region: str | None, day: date, policy: Policy) -> Shares:
     """Each branch's share of demand by channel, as wished for the last `channel_days` days."""
     wishes = wishes_by_channel(
         engine, since=day - timedelta(days=policy.channel_days - 1), until=day, region=region

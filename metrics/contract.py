@@ -104,6 +104,10 @@ class PlanRefusal(StrEnum):
     RESOURCE_NOT_FOUND = "resource_not_found"
 
 
+NOBODY_DECIDED: Final = "timeout"
+"""Who is noted to have rejected a plan that nobody decided in time."""
+
+
 class Channel(StrEnum):
     """How a customer reaches the bank."""
 

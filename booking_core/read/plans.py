@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Final
 
 import pandas as pd
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import Engine, case, func, or_, select
 
 from booking_core import tables as t
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
+from metrics.contract import NOBODY_DECIDED
 
 _QUARTER: Final = "%Y-%m-%dT%H:%M:%SZ"
 _PLANS: Final = {
@@ -143,3 +145,27 @@ def applied_plan_id(engine: Engine, kind: str, region: str) -> str | None:
     )
     with engine.connect() as connection:
         return connection.scalar(statement)
+
+
+def extras_asked(engine: Engine, *, since: date, region: str) -> pd.DataFrame:
+    """The highest limit that the region's extra plans asked for, by what they limit, of periods from since.
+
+    [scope_kind, scope_id, channel, period_kind, period_start, in_band, new_limit]. Whatever became of the
+    plan: applied, taken back, rejected by a person, or recorded only; not those that nobody decided in time.
+    """
+    p, i = t.plans.c, t.plan_items.c
+    keys = (i.scope_kind, i.scope_id, i.channel, i.period_kind, i.period_start, p.in_band)
+    statement = (
+        select(*keys, func.max(i.new_limit).label("new_limit"))
+        .join(t.plans, p.plan_id == i.plan_id)
+        .where(
+            p.kind == "extra",
+            p.region_id == region,
+            i.period_start >= since,
+            or_(p.status != "rejected", p.decided_by != NOBODY_DECIDED),
+        )
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    dtypes = dict.fromkeys(("scope_kind", "scope_id", "channel", "period_kind"), "str")
+    return frame(engine, statement, dtypes | {"period_start": DAY, "in_band": "bool", "new_limit": "int64"})

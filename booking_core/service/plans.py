@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row
 
@@ -19,10 +19,7 @@ from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import PlanDraft
 from booking_core.settings import load_settings
 from booking_core.store import plans, quotas
-from metrics.contract import PlanRefusal
-
-TIMEOUT: Final = "timeout"
-"""Who rejects a plan that nobody has decided in time."""
+from metrics.contract import NOBODY_DECIDED, PlanRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +107,11 @@ def reject_plan(
 def reject_overdue(connection: Connection, now: datetime) -> int:
     """How many plans were rejected because nobody had decided by their deadline (wall time)."""
     plans.lock_plans(connection)
-    command = Command(Caller("", TIMEOUT, frozenset()), now)
+    command = Command(Caller("", NOBODY_DECIDED, frozenset()), now)
     overdue = plans.overdue_plans(connection, now)
     for plan in overdue:
         note = f"nobody decided by {plan.decide_by_utc:%Y-%m-%dT%H:%M:%SZ}"
-        decided = {"decided_utc": now, "decided_by": TIMEOUT, "note": note}
+        decided = {"decided_utc": now, "decided_by": NOBODY_DECIDED, "note": note}
         _move(connection, command, "reject", plan, "rejected", {"note": note}, **decided)
     return len(overdue)
 

@@ -211,7 +211,8 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
         **proposal.inputs,
     }
     if proposal.proposed is None:
-        return item | {"inputs": known | {"bound": []}}
+        caps = {"staff_cap_units": proposal.staff_cap_units, "funds_cap_units": proposal.funds_cap_units}
+        return item | {"inputs": known | {"bound": []} | caps}
     limits = LimitInputs(
         old_units=proposal.old_units,
         used_units=proposal.used_units,

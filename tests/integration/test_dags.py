@@ -10,9 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
+from booking_core import tables as t
+from booking_core.database import write_transaction
 from tests.support.bank import Bank
-from tests.support.planning import MEAN_DAY, furnish
+from tests.support.planning import MEAN_DAY, add_run, furnish
 from tests.support.serving import ROOT, serve
 
 
@@ -58,21 +61,26 @@ def described(airflow: dict[str, str]) -> Any:
 
 
 def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
-    """The four DAGs import cleanly; tasks retry with back-off and end by themselves, none catches up."""
+    """The five DAGs import cleanly; tasks retry with back-off and end by themselves, none catches up."""
     assert described["errors"] == {}
     dags = described["dags"]
-    assert sorted(dags) == ["prescale", "retune", "score", "train_demand"]
+    assert sorted(dags) == ["correct", "prescale", "retune", "score", "train_demand"]
     for dag in dags.values():
-        assert (dag["catchup"], dag["max_active_runs"], dag["params"]) == (False, 1, ["period"])
-        for task in dag["tasks"].values():
+        assert (dag["catchup"], dag["params"]) == (False, ["period"])
+        for name, task in dag["tasks"].items():
             assert task["retries"] >= 2
             assert task["backoff"]
-            assert 0 < task["timeout_seconds"] <= 20 * 60
+            if name != "ask":  # it waits for a person until the plan's deadline, as long as that is
+                assert 0 < task["timeout_seconds"] <= 20 * 60
+    assert dags["retune"]["tasks"]["ask"]["timeout_seconds"] is None
+    runs = {dag_id: dag["max_active_runs"] for dag_id, dag in dags.items()}
+    assert runs == {"correct": 1, "prescale": 1, "retune": 8, "score": 1, "train_demand": 1}
     schedules = {dag_id: (dag["timetable"], dag["cron"]) for dag_id, dag in dags.items()}
     assert schedules == {
         "train_demand": ("CronPartitionTimetable", "30 20 * * *"),
         "retune": ("PartitionedAssetTimetable", None),
         "prescale": ("CronPartitionTimetable", "*/15 * * * *"),
+        "correct": ("CronPartitionTimetable", "*/15 8-18 * * *"),
         "score": ("CronPartitionTimetable", "0 20 * * *"),
     }
 
@@ -84,6 +92,7 @@ def test_the_demos_switch_leaves_only_the_asset_schedule(airflow: dict[str, str]
         "train_demand": "NullTimetable",
         "retune": "PartitionedAssetTimetable",
         "prescale": "NullTimetable",
+        "correct": "NullTimetable",
         "score": "NullTimetable",
     }
 
@@ -95,7 +104,9 @@ def test_training_and_retuning_are_mapped_and_joined_by_an_asset(described: Any)
     assert {name for name, task in training.items() if task["mapped"]} == {"train"}
     assert training["train"]["downstream"] == ["finish"]
     assert training["finish"]["outlets"] == ["demand_forecast"]
-    assert {name for name, task in retune.items() if task["mapped"]} == {"guard", "apply"}
+    assert {name for name, task in retune.items() if task["mapped"]} == {
+        "guard", "apply", "ask", "decide"
+    }  # fmt: skip
 
 
 def test_a_runs_partition_is_its_wall_time_or_its_period(airflow: dict[str, str]) -> None:
@@ -138,11 +149,47 @@ def test_training_then_retuning_changes_quotas_through_the_api(
     assert not [row for row in answer["periods"] if row["quota_id"].startswith("branch:b3:")]
 
 
+def test_a_person_answers_in_airflow_and_who_does_not_rejects(
+    airflow: dict[str, str], sqlite_bank: Bank
+) -> None:
+    """Two plans outside the band: one approved by name and applied, one timed out, both told by the core."""
+    period = sqlite_bank.today - timedelta(days=1)
+    furnish(sqlite_bank, period, limit=5)
+    with write_transaction(sqlite_bank.engine) as connection:
+        connection.execute(update(t.regions).values(automatic_application=True))
+    add_run(sqlite_bank, period)
+    conf = json.dumps({"period": period.isoformat()})
+    with serve(sqlite_bank.url) as core:
+        environment = airflow | {k: v for k, v in core.environment().items() if k.startswith("SLOTCAST_")}
+        environment["SLOTCAST_APPROVER_TOKEN"] = core.tokens["operator"]
+        told = ask(environment, "ask", "retune", conf, json.dumps({"0": ["li.wei", "Approve"]}))
+        with core.client("reader") as client:
+            plans = {plan["region"]: plan for plan in client.get("/v1/plans").json()["plans"]}
+    assert told["state"] == "success", told
+    subject = "Apply quota-{0}-{1}? · 是否应用 quota-{0}-{1}？"
+    assert told["asked"] == [
+        [0, subject.format(period, "north"), ["Approve", "Reject"], ["Reject"], True],
+        [1, subject.format(period, "south"), ["Approve", "Reject"], ["Reject"], True],
+    ]
+    north, south = plans["north"], plans["south"]
+    assert (north["status"], north["decided_by"]) == ("applied", "li.wei")
+    assert (south["status"], south["decided_by"]) == ("rejected", "timeout")
+    with sqlite_bank.engine.connect() as connection:
+        a = t.audit.c
+        rows = connection.execute(
+            select(a.actor, a.action, a.target, a.after).where(a.action.in_(("plan.approve", "plan.reject")))
+        ).all()
+    assert {(row.actor, row.action, row.target[-5:], row.after["by"]) for row in rows} == {
+        ("test-operator", "plan.approve", "north", "li.wei"),
+        ("test-operator", "plan.reject", "south", "timeout"),
+    }
+
+
 def test_dags_import_quickly(airflow: dict[str, str]) -> None:
     """Parsing the DAGs loads neither Prophet nor pandas: the scheduler does it again and again."""
     code = (
         "import sys\n"
-        "from dags import train_demand, retune, prescale, score\n"
+        "from dags import train_demand, retune, prescale, score, correct\n"
         "print([m for m in ('prophet', 'pandas', 'forecasting') if m in sys.modules])"
     )
     assert run(airflow, sys.executable, "-c", code).strip().splitlines()[-1] == "[]"
