@@ -1,6 +1,8 @@
 """A program: our DAGs in real Airflow. The last line it prints is JSON.
 
-    python -m tests.support.airflow_runs describe | keys | run DAG_ID CONF
+    python -m tests.support.airflow_runs describe | keys | run DAG_ID CONF | ask DAG_ID CONF ANSWERS
+
+ANSWERS: JSON, map index of the question → [who, Approve or Reject]; a question without an answer times out.
 
 A program and not a fixture, because Airflow reads AIRFLOW_HOME when it is imported.
 """
@@ -8,7 +10,12 @@ A program and not a fixture, because Airflow reads AIRFLOW_HOME when it is impor
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
+import time
+import traceback
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +23,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.models.asset import AssetPartitionDagRun
 from airflow.utils.session import create_session
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
 from dags.common import explicit_period, partition_of
 from tests.support.serving import ROOT
@@ -84,7 +92,59 @@ def run_once(dag_id: str, conf: str) -> dict[str, Any]:
     }
 
 
+def run_asked(dag_id: str, conf: str, answers: str) -> dict[str, Any]:
+    """As `run_once`, its questions answered through the route of Airflow's API or timed out by its scheduler.
+
+    And the questions as they were put: [map index, subject, options, defaults, whether a time-out is set].
+    """
+    wanted = json.loads(answers)
+    asked: dict[int, list[Any]] = {}
+    person = threading.Thread(target=_answer, args=(wanted, asked), daemon=True)
+    person.start()
+    outcome = run_once(dag_id, conf)
+    return outcome | {"asked": [asked[index] for index in sorted(asked)]}
+
+
+def _answer(wanted: dict[str, list[str]], asked: dict[int, list[Any]]) -> None:
+    """Answer or time out each question once parked; a fault ends the program, which would wait for ever."""
+    try:
+        while True:
+            time.sleep(0.5)
+            _answer_parked(wanted, asked)
+    except Exception:  # noqa: BLE001  (whatever it is)
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _answer_parked(wanted: dict[str, list[str]], asked: dict[int, list[Any]]) -> None:
+    from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload  # noqa: PLC0415
+    from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail  # noqa: PLC0415
+    from airflow.jobs.job import Job  # noqa: PLC0415
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner  # noqa: PLC0415
+    from airflow.models.taskinstance import TaskInstance  # noqa: PLC0415
+
+    with create_session() as session:
+        parked = session.scalars(
+            select(TaskInstance)
+            .where(TaskInstance.state == "awaiting_input")
+            .options(joinedload(TaskInstance.hitl_detail))
+        ).all()
+        for ti in parked:
+            detail, index = ti.hitl_detail, ti.map_index
+            timed = ti.trigger_timeout is not None
+            asked[index] = [index, detail.subject, detail.options, detail.defaults, timed]
+            if str(index) in wanted:
+                who, option = wanted[str(index)]
+                user: Any = SimpleNamespace(get_id=lambda name=who: name, get_name=lambda name=who: name)
+                payload = UpdateHITLDetailPayload(chosen_options=[option])
+                update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, user, session, index)
+            else:
+                ti.trigger_timeout -= timedelta(days=3)
+    if parked:
+        SchedulerJobRunner(Job()).check_awaiting_input_timeouts()
+
+
 if __name__ == "__main__":
     command, *words = sys.argv[1:]
-    answer = {"describe": describe, "keys": keys, "run": run_once}[command](*words)
+    answer = {"describe": describe, "keys": keys, "run": run_once, "ask": run_asked}[command](*words)
     print(json.dumps(answer))

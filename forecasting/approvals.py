@@ -1,0 +1,120 @@
+"""What becomes of a plan: applied by itself, or asked about and applied on a named person's word.
+
+The core holds the plan, its deadline and the audit; whoever asks (Airflow, the dashboard, a script) brings
+the answer through the same API. Nobody is asked where SLOTCAST_APPROVER_TOKEN is not set: plans then wait in
+the core.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from forecasting.core_client import APPROVER_VARIABLE, CoreClient, CoreError
+from metrics.contract import NOBODY_DECIDED, PlanRefusal
+
+PENDING: Final = "pending"
+LEAST_SECONDS: Final = 1.0
+
+NOT_APPLIED: Final = frozenset(
+    {
+        PlanRefusal.PAUSED,
+        PlanRefusal.PLAN_OLDER_PERIOD,
+        PlanRefusal.PLAN_NEEDS_APPROVAL,
+        PlanRefusal.REGION_IN_SHADOW,
+        PlanRefusal.PLAN_WRONG_STATUS,
+        PlanRefusal.PLAN_OVER,
+    }
+)
+"""Refusals of an application that are an outcome to report, not a fault to retry."""
+
+
+def outcome_of(core: CoreClient, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of the plan, applied if its status allows it: {"plan_id", "status", "limits", "refused"}.
+
+    limits: how many it set. refused: the core's reason, None = none.
+    """
+    refused = None
+    if plan["status"] in {"proposed", "approved"}:
+        try:
+            plan = core.apply_plan(plan["plan_id"])
+        except CoreError as error:
+            if error.reason not in NOT_APPLIED:
+                raise
+            refused = error.reason
+    limits = sum(item.get("applied_limit") is not None for item in plan["items"])
+    return {"plan_id": plan["plan_id"], "status": plan["status"], "limits": limits, "refused": refused}
+
+
+def questions(plan_ids: Sequence[str], now: datetime | None = None) -> list[dict[str, Any]]:
+    """What a person is to be asked about these plans; none about one that does not wait.
+
+    {"plan_id", "subject", "body" (Markdown, English and Chinese), "response_timeout" (timedelta to the plan's
+    deadline)}. Empty without SLOTCAST_APPROVER_TOKEN. now: aware wall time; default the clock's.
+    """
+    if not os.environ.get(APPROVER_VARIABLE):
+        return []
+    wall = now or datetime.now(UTC)
+    asked = []
+    with CoreClient.from_environment() as core:
+        for plan_id in plan_ids:
+            plan = core.plan(plan_id)
+            if plan is None or plan["status"] != PENDING or plan["decide_by"] is None:
+                continue
+            left = datetime.fromisoformat(plan["decide_by"]) - wall
+            asked.append(
+                {
+                    "plan_id": plan_id,
+                    "subject": f"Apply {plan_id}? · 是否应用 {plan_id}？",
+                    "body": body_of(plan),
+                    "response_timeout": max(left, timedelta(seconds=LEAST_SECONDS)),
+                }
+            )
+    return asked
+
+
+def body_of(plan: Mapping[str, Any]) -> str:
+    """The question in Markdown: why the plan waits, what it changes, until when it waits."""
+    inputs = plan["inputs"]
+    old, new = inputs.get("day_units_old", 0), inputs.get("day_units_new", 0)
+    condition = inputs.get("condition", "")
+    until = datetime.fromisoformat(plan["decide_by"])
+    changed = sum(
+        item["new_limit"] is not None and item["new_limit"] != item["old_limit"] for item in plan["items"]
+    )
+    return (
+        f"Region **{plan['region']}**, period {plan['period']}: {condition} (`{plan['verdict']}`).\n\n"
+        f"{changed} limits would change; the day quotas together go from {old} to {new} units. "
+        f"Without an answer by {until:%Y-%m-%d %H:%M} UTC the plan is rejected.\n\n"
+        f"地区 **{plan['region']}**，周期 {plan['period']}：计划超出自动区间（`{plan['verdict']}`）。"
+        f"将改变 {changed} 项配额，日配额合计由 {old} 变为 {new}。"
+        f"若在 {until:%Y-%m-%d %H:%M} UTC 前无人答复，计划将被拒绝。\n"
+    )
+
+
+def decide(plan_id: str, *, approved: bool, by: str | None) -> dict[str, Any]:
+    """What became of the plan after the answer to its question; by None = nobody answered: rejected.
+
+    As `outcome_of`, and "decided_by". A plan that was decided elsewhere meanwhile stays as it was decided.
+    Raises LookupError for an unknown plan, CoreError where the core fails.
+    """
+    with CoreClient.from_environment(APPROVER_VARIABLE, "operator") as approver:
+        plan = approver.plan(plan_id)
+        if plan is None:
+            raise LookupError(f"the core knows no plan {plan_id!r}")
+        refused = None
+        if plan["status"] == PENDING:
+            try:
+                plan = approver.decide_plan(
+                    plan_id, approved=approved and by is not None, by=by or NOBODY_DECIDED
+                )
+            except CoreError as error:
+                if error.reason != PlanRefusal.PLAN_WRONG_STATUS:
+                    raise
+                refused = error.reason
+                plan = approver.plan(plan_id) or plan
+    with CoreClient.from_environment() as planner:
+        outcome = outcome_of(planner, plan)
+    return outcome | {"refused": outcome["refused"] or refused, "decided_by": plan["decided_by"]}
