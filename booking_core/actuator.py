@@ -128,7 +128,9 @@ class Actuator:
         with self._engine.connect() as connection:
             bank = load_settings(connection)
             rule = self._rule(connection)
-            self._meter = self._meter or LoadMeter(rule.stabilisation_seconds)
+            self._meter = self._meter or LoadMeter(
+                rule.stabilisation_seconds, trend_gain=rule.trend_gain, trend_seconds=rule.trend_seconds
+            )
             load = self._meter.observe(now, minute_totals(connection, self._meter.since(now)))
             planned, plan_id = planned_workers(connection, *lead_span(bank, now, self._lead_seconds))
         inputs = ScalingInputs(
@@ -138,6 +140,7 @@ class Actuator:
             cost_seconds=load.cost_seconds,
             failed_ratio=load.failed_ratio,
             forecast_workers=planned,
+            rising_rps=load.rising_rps,
         )
         decision = decide_workers(rule, inputs)
         after = before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ WINDOW_SECONDS: Final = 15.0
 """The recent rate is taken over so many wall seconds: workers flush their counts every second."""
 MEASURED_REQUESTS: Final = 20
 """The cost of a request and a share of failures are believed from so many requests on."""
+TWO_SPREADS: Final = 2.0
+"""A rise counts beyond what counting alone brings about once in forty looks (Poisson)."""
 MINUTE: Final = timedelta(minutes=1)
 
 
@@ -23,8 +26,11 @@ class Load:
 
     rps: float
     peak_rps: float
+    """The highest rate of the stabilisation time, rises drawn on."""
     failed_ratio: float
     cost_seconds: float | None
+    rising_rps: float = 0.0
+    """The recent rate with its rise drawn on."""
 
 
 class LoadMeter:
@@ -34,20 +40,25 @@ class LoadMeter:
     that of whole minutes: a restarted actuator knows the last minutes at once.
     """
 
-    def __init__(self, stabilisation_seconds: float) -> None:
+    def __init__(
+        self, stabilisation_seconds: float, *, trend_gain: float = 0.0, trend_seconds: float = 300.0
+    ) -> None:
         self._stabilisation = timedelta(seconds=stabilisation_seconds)
+        self._trend_gain, self._trend = trend_gain, timedelta(seconds=trend_seconds)
         self._polls: deque[tuple[datetime, Mapping[datetime, Sums]]] = deque()
         self._seen: deque[tuple[datetime, float, float]] = deque()
 
     def since(self, now: datetime) -> datetime:
         """The wall minute from which on `observe` needs the counts."""
-        return wall_minute(now - max(self._stabilisation, 2 * MINUTE))
+        return wall_minute(now - max(self._stabilisation, 2 * MINUTE, self._trend))
 
     def observe(self, now: datetime, totals: Mapping[datetime, Sums]) -> Load:
         """The load now, given the counts by wall minute from `since(now)` on."""
         recent, seconds = self._recent(now, totals)
         self._polls.append((now, totals))
-        self._seen.append((now, recent.requests / seconds, _failed_ratio(recent)))
+        rps = recent.requests / seconds
+        rising = self._drawn_on(rps, totals.get(wall_minute(now - self._trend)))
+        self._seen.append((now, rising, _failed_ratio(recent)))
         while self._seen[0][0] < now - self._stabilisation:
             self._seen.popleft()
         past = [
@@ -55,13 +66,22 @@ class LoadMeter:
             for minute, sums in totals.items()
             if now - self._stabilisation <= minute and minute + MINUTE <= now
         ]
-        whole = _summed(totals.values())
+        first = wall_minute(now - max(self._stabilisation, 2 * MINUTE))
+        whole = _summed(sums for minute, sums in totals.items() if minute >= first)
         return Load(
-            rps=self._seen[-1][1],
+            rps=rps,
             peak_rps=max([rps for _, rps, _ in self._seen] + [sums.requests / 60 for sums in past]),
             failed_ratio=max([ratio for _, _, ratio in self._seen] + [_failed_ratio(sums) for sums in past]),
             cost_seconds=whole.busy_seconds / whole.requests if whole.requests >= MEASURED_REQUESTS else None,
+            rising_rps=rising,
         )
+
+    def _drawn_on(self, rps: float, earlier: Sums | None) -> float:
+        """The rate with its rise since the earlier minute drawn on, as far as it is no chance of counting."""
+        if earlier is None:
+            return rps
+        chance = TWO_SPREADS * math.sqrt(max(rps, 0.0) / WINDOW_SECONDS)
+        return rps + self._trend_gain * max(0.0, rps - earlier.requests / 60 - chance)
 
     def _recent(self, now: datetime, totals: Mapping[datetime, Sums]) -> tuple[Sums, float]:
         """What was counted over the last seconds, and how many they are."""

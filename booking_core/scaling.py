@@ -35,6 +35,15 @@ class ScalingRule:
     max_workers: int = 2
     target_utilisation: float = 0.6
     """Share of a worker's time that may be spent serving; the rest absorbs bursts."""
+    trusted_utilisation: float | None = None
+    """The same while a forecast is in force, whose upper quantile then holds the headroom; None: no
+    other one. A plan by quarter-hour knows no bursts within one, so that only forecasts by the minute
+    should have it."""
+    trend_gain: float = 0.5
+    """How far a rise is drawn on: the load counts as what is observed + gain × its rise. Workers of one
+    machine start within seconds: there half of a rise is enough; 0.8 where they need minutes (the replay)."""
+    trend_seconds: float = 300.0
+    """The rise is that over so many wall seconds: about a start-up and the time to see the load."""
     step_up_workers: int = 4
     """Most workers added by one decision."""
     step_down_workers: int = 1
@@ -54,6 +63,10 @@ class ScalingRule:
             )
         if not 0 < self.target_utilisation <= 1:
             raise ValueError(f"target_utilisation must lie in (0, 1], not {self.target_utilisation}")
+        if self.trusted_utilisation is not None and not 0 < self.trusted_utilisation <= 1:
+            raise ValueError(f"trusted_utilisation must lie in (0, 1], not {self.trusted_utilisation}")
+        if self.trend_gain < 0 or self.trend_seconds <= 0:
+            raise ValueError("trend_gain must be 0 or more and trend_seconds above 0")
         if self.step_up_workers < 1 or self.step_down_workers < 1:
             raise ValueError("a step limit below 1 worker would never reach any target")
 
@@ -67,13 +80,15 @@ class ScalingInputs:
     observed_rps: float
     """Requests a second, refused ones included, over the last few wall seconds."""
     peak_rps: float
-    """The highest such rate within the stabilisation time."""
+    """The highest such rate within the stabilisation time, with its trend."""
     cost_seconds: float | None
     """Worker time a request costs, measured; None until measured."""
     failed_ratio: float
     """The highest share of 5xx answers within the stabilisation time."""
     forecast_workers: int | None
     """Most workers the applied server plan asks for until the lead time; None: vetoed or absent."""
+    rising_rps: float | None = None
+    """The rate with its trend drawn on; None: as observed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,16 @@ class WorkerDecision:
     condition: str
     reason: ScalingReason
     reactive_need: int
+
+
+def drawn_on(rule: ScalingRule, rps: float, earlier_rps: float | None) -> float:
+    """The rate with its rise since `trend_seconds` ago drawn on; as it is where it fell or nothing is known.
+
+    A worker ordered now serves a start-up later, by when a load that rises has risen further.
+    """
+    if earlier_rps is None or rps <= earlier_rps:
+        return rps
+    return rps + rule.trend_gain * (rps - earlier_rps)
 
 
 def workers_needed(rps: float, cost_seconds: float, target_utilisation: float) -> int:
@@ -102,14 +127,17 @@ def decide_workers(rule: ScalingRule, inputs: ScalingInputs) -> WorkerDecision:
     low observed load during the whole stabilisation time and no error storm; the bounds hold always.
     """
     cost = rule.default_cost_seconds if inputs.cost_seconds is None else inputs.cost_seconds
-    reactive = workers_needed(inputs.observed_rps, cost, rule.target_utilisation)
-    held = workers_needed(max(inputs.peak_rps, inputs.observed_rps), cost, rule.target_utilisation)
+    utilisation = _utilisation(rule, inputs)
+    rps = max(inputs.observed_rps, inputs.rising_rps or 0.0)
+    reactive = workers_needed(rps, cost, utilisation)
+    held = workers_needed(max(inputs.peak_rps, rps), cost, utilisation)
     forecast = inputs.forecast_workers or 0
     wanted, reason = (
         (forecast, ScalingReason.FORECAST) if forecast > reactive else (reactive, ScalingReason.OBSERVED_LOAD)
     )
+    rising = "" if rps <= inputs.observed_rps else f", rising to {rps:.2f},"
     condition = (
-        f"{inputs.observed_rps:.2f} requests/s x {cost:.4f} s at utilisation {rule.target_utilisation:g} "
+        f"{inputs.observed_rps:.2f} requests/s{rising} x {cost:.4f} s at utilisation {utilisation:g} "
         f"need {reactive}, forecast {'absent' if inputs.forecast_workers is None else forecast}"
     )
     running = inputs.running
@@ -143,3 +171,10 @@ def decide_workers(rule: ScalingRule, inputs: ScalingInputs) -> WorkerDecision:
             rule.min_workers, f"{condition}; at least {rule.min_workers}", ScalingReason.MIN_WORKERS, reactive
         )
     return WorkerDecision(wanted, condition, reason, reactive)
+
+
+def _utilisation(rule: ScalingRule, inputs: ScalingInputs) -> float:
+    """The share of a worker's time that is planned for, now."""
+    if inputs.forecast_workers is None or rule.trusted_utilisation is None:
+        return rule.target_utilisation
+    return max(rule.target_utilisation, rule.trusted_utilisation)

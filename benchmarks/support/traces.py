@@ -17,6 +17,7 @@ from forecasting.models.calendar import day_types
 from forecasting.models.steps import StepGrid, step_grid
 
 NAME: Final = re.compile(r"(?P<stem>.+)_(?P<minutes>\d+)min\.csv(\.gz)?")
+HOURLY: Final = re.compile(r"(?P<stem>.+)_hourly\.csv(\.gz)?")
 QUIET_MINUTES_ABSENT: Final = ("wc98",)
 """Files that leave out the minutes without requests: there a missing step is 0, elsewhere unknown."""
 
@@ -40,12 +41,15 @@ class Trace:
         return step_grid(local.to_numpy(), self.minutes, works)
 
 
-def traces(folder: Path) -> Iterator[Trace]:
-    """Every series of every file named …_Nmin.csv(.gz) in the folder, in order."""
-    for path in sorted(folder.glob("*min.csv*")):
-        if not (matched := NAME.fullmatch(path.name)):
+def traces(folder: Path, *, hourly: bool = False) -> Iterator[Trace]:
+    """Every series of every file named …_Nmin.csv(.gz) in the folder, in order; hourly: …_hourly too."""
+    for path in sorted(folder.glob("*.csv*")):
+        if matched := NAME.fullmatch(path.name):
+            minutes = int(matched["minutes"])
+        elif hourly and HOURLY.fullmatch(path.name):
+            minutes = 60
+        else:
             continue
-        minutes = int(matched["minutes"])
         rows = pd.read_csv(path, usecols=["unique_id", "ds", "y"], parse_dates=["ds"])
         country = next((code for start, code in COUNTRIES.items() if path.name.startswith(start)), "none")
         for name, group in rows.groupby("unique_id", sort=True):
