@@ -29,7 +29,7 @@ CONNECTIONS: Final = 4000
 TRIED: Final = (64, 128, 256, 512)
 """Clients of the closed loop, among which the best is the peak."""
 DEADLINE_SECONDS: Final = 2.0
-RAMP_SECONDS: Final = 2.5
+RAMP_SECONDS: Final = 5.0
 """Before the window opens: connections are made, queues fill."""
 
 

@@ -21,7 +21,7 @@ class Limits:
     """What a worker process accepts."""
 
     deadline_seconds: float = 2.0
-    """By when an accepted request is answered: half of it may be spent waiting for its turn."""
+    """By when an accepted request is answered: a third of it may be spent waiting for its turn."""
     burst: int = 10
     """Tries of one customer at once."""
     per_second: float = 2.0
@@ -46,7 +46,7 @@ class Admission:
 
     def too_long(self, wait_seconds: float) -> bool:
         """Whether a request that would wait so long is better refused at once."""
-        return wait_seconds * 2 >= self.limits.deadline_seconds
+        return wait_seconds * 3 >= self.limits.deadline_seconds
 
     def enter(self, customer: str) -> float:
         """0.0 and the customer's try waits until `leave`; else the seconds until the next is worth it."""
