@@ -81,7 +81,7 @@ def bad_plans(days: Sequence[JudgedDay], policy: Policy) -> Verdict:
     last = _last(days, policy.bad_plan_days)
     if len(last) < policy.bad_plan_days:
         return FIT
-    if not _worse(last, policy.bad_plan_margin_ratio, policy.autonomy_chance):
+    if not _worse(last, policy.bad_plan_margin_ratio, policy.bad_plan_chance):
         return FIT
     return Verdict(False, _told(last), Veto.BAD_PLANS)
 

@@ -92,7 +92,7 @@ def test_bad_plans_are_vetoed_within_a_week(costs: list[float], fit: bool) -> No
 
 
 def test_luck_rarely_earns_autonomy() -> None:
-    """Of 400 regions with plans no better than none few are let loose; with truly better ones nearly all."""
+    """Of 400 regions with plans no better than none few are let loose; with truly better ones most."""
     rng = np.random.default_rng(5)
     without = rng.gamma(4.0, 25.0, (400, 28))
 
@@ -104,8 +104,8 @@ def test_luck_rarely_earns_autonomy() -> None:
         ]
         return float(np.mean(earned))
 
-    assert share(1.0) <= 0.08
-    assert share(0.6) >= 0.95
+    assert share(1.0) <= 0.03
+    assert share(0.6) >= 0.85
 
 
 costs = st.lists(st.floats(0, 1e6, allow_nan=False), min_size=0, max_size=40)
