@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from booking_core.decide import Rules, decide
 from booking_core.domain import Accepted, LoanState, QuotaState, Refused, SlotState, Wish
-from metrics.contract import Channel, Reason
+from metrics.contract import ALL_CHANNELS, Channel, PeriodKind, Reason, ScopeKind
 
 PRIORITIES: Final = (1, 0)
 """Those there are, first served first: 1 is given by staff only, with a reason, e.g. hardship."""
@@ -22,6 +22,12 @@ LEAST_HISTORY: Final = 28
 """Days of history below which nothing is promised."""
 MOST_HISTORY: Final = 56
 """Days of history that a promise looks back on."""
+MOST_ASKED: Final = 0.99
+"""However often promises were broken, this chance suffices for the next."""
+SHRINK: Final = 30
+"""So many promises that said the truth are added to those that are known."""
+MOST_STEP: Final = 2
+"""A plan is not expected to raise a limit by more than this factor; policies allow a little more."""
 OWN_REASONS: Final = frozenset({Reason.LOAN_NOT_ELIGIBLE, Reason.FUNDS_CAP_REACHED})
 """What keeps one loan from a place that another may take: such an entry is skipped and holds nobody back."""
 
@@ -73,6 +79,32 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known beyond a branch's own releases."""
+
+    opening_units: int = 0
+    """What the next plan is expected to open: see `opening`."""
+    plan_chance: float = 0.0
+    """That a day brings a plan which is applied."""
+    shortfall: float = 0.0
+    """By how much past promises were kept less often than they said."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDay:
+    """A coming day of a branch as the next plan will find it."""
+
+    low_units: int
+    """A low quantile of its demand as forecast."""
+    most_units: int
+    """What its staff can serve."""
+    free_units: int
+    """Of its slots together."""
+    levels: Sequence[QuotaState]
+    """The limits that a unit of it counts in."""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What promotion does with an entry: offers it the slot, skips it, closes it, or takes a skip back."""
 
@@ -94,14 +126,22 @@ def position(entry: Entry, queue: Sequence[Entry]) -> int:
     )
 
 
-def promise(freed: Sequence[int], place: int, today: date, latest: date) -> Promise | None:
-    """The earliest day by which the history would have freed `place` units with at least 90 % chance.
+def promise(
+    freed: Sequence[int],
+    place: int,
+    today: date,
+    latest: date,
+    outlook: Outlook = Outlook(),
+) -> Promise | None:
+    """The earliest day by which `place` units will have come free with at least 90 % chance.
 
     `freed` holds the units that the branch freed a day, oldest first; None where they are too few to tell.
     The chance of h days is the share of all windows of h consecutive days, the end joined to the beginning,
     whose sum reaches `place`: the empirical distribution of a sum over overlapping windows (Boylan & Babai
     2016) with the circular blocks of Politis & Romano (1992), so that every day counts alike and a longer
-    wait never looks worse. A window is at most half as long as the history.
+    wait never looks worse. A window is at most half as long as the history. On top come the units that the
+    next plan is expected to open, with the chance that one is applied by then; and where promises were broken
+    more often than they said, more is asked of the next ones and less is told.
     It assumes that the coming days free as the last ones did, that what is freed suits whoever is first, that
     everyone ahead takes a place and none comes in ahead by priority. Today counts nothing.
     """
@@ -112,10 +152,62 @@ def promise(freed: Sequence[int], place: int, today: date, latest: date) -> Prom
     sums = [0] * len(freed)
     for days in range(1, min((latest - today).days, len(freed) // 2) + 1):
         sums = [total + round_trip[start + days - 1] for start, total in enumerate(sums)]
-        chance = sum(total >= place for total in sums) / len(sums)
-        if chance >= PROMISED_CHANCE:
-            return Promise(today + timedelta(days=days), chance)
-    return Promise(None, chance)
+        alone, opened = (
+            sum(total + units >= place for total in sums) / len(sums) for units in (0, outlook.opening_units)
+        )
+        planned = 1.0 - (1.0 - outlook.plan_chance) ** days
+        chance = alone + planned * (opened - alone)
+        if chance >= min(PROMISED_CHANCE + outlook.shortfall, MOST_ASKED):
+            return Promise(today + timedelta(days=days), chance - outlook.shortfall)
+    return Promise(None, max(0.0, chance - outlook.shortfall))
+
+
+def opening(days: Sequence[PlannedDay]) -> int:
+    """Units that the next plan is expected to open on the days, all together.
+
+    A plan sets a branch's day to a high quantile of its demand, so a limit below a low quantile will be
+    raised to that at least, as far as one step and the staff allow. Other levels stay as they are: each unit
+    needs room in all of them, and in the slots.
+    """
+    taken: dict[tuple[str, date], int] = {}
+    total = 0
+    for day in days:
+        own = next((q for q in day.levels if _own_day(q)), None)
+        if own is None:
+            continue
+        limit = min(day.low_units, day.most_units, max(own.limit_units * MOST_STEP, own.limit_units + 1))
+        units = min(limit - max(own.limit_units, own.used_units), day.free_units)
+        others = [(q.key.quota_id, q.start, q.free_units) for q in day.levels if q is not own]
+        units = min([units, *(free - taken.get((name, start), 0) for name, start, free in others)])
+        if units > 0:
+            total += units
+            for name, start, _ in others:
+                taken[name, start] = taken.get((name, start), 0) + units
+    return total
+
+
+def _own_day(level: QuotaState) -> bool:
+    key = level.key
+    return (key.scope_kind, key.period_kind, key.channel) == (ScopeKind.BRANCH, PeriodKind.DAY, ALL_CHANNELS)
+
+
+def kept(due: date, today: date, offered: date | None, ended: date | None) -> bool | None:
+    """Whether a promise for the day `due` was kept; None where it cannot be told (yet).
+
+    offered: the business day of the entry's first offer. ended: when it ended without one for reasons of its
+    own (it left, booked by itself, was no longer eligible): then nobody knows.
+    """
+    if offered is not None and offered <= due:
+        return True
+    if due >= today or (ended is not None and ended <= due):
+        return None
+    return False
+
+
+def shortfall(chances: Sequence[float], were_kept: Sequence[bool]) -> float:
+    """By how much promises were kept less often than they said, 0 or more, drawn to 0 where few are known."""
+    gap = sum(chances) - sum(were_kept)
+    return max(0.0, gap / (len(chances) + SHRINK))
 
 
 def judge_join(entry: Entry, loan: LoanState, rules: Rules, business_now: datetime) -> Refused | None:

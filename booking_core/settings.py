@@ -78,6 +78,10 @@ class BankSettings:
         """
         return wall_now + (moment - self.business_now(wall_now)) * (self.quarter_seconds / 900)
 
+    def business_at(self, at: datetime, wall_now: datetime) -> datetime:
+        """Business time at the wall time `at`, if it went on at its pace of now; the reverse of `wall_at`."""
+        return self.business_now(wall_now) + (at - wall_now) * (900 / self.quarter_seconds)
+
     def local_day(self, moment: datetime) -> date:
         """The bank-local day that contains the moment."""
         return moment.astimezone(self.tzinfo()).date()

@@ -281,7 +281,8 @@ def prescale(at: str | None = None) -> dict[str, Any]:
 def score(period: str) -> dict[str, Any]:
     """Forecasts and plans scored against what came on the days up to the period.
 
-    {"period", "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
+    {"period", "promises" (of the waitlist that fell due), "promise_chance" (told), "promise_kept_ratio",
+    "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
     score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed), "regions"
     (what the scores say of each: see forecasting.autonomy)}. Raises ValueError for a period whose business
     day has not begun: a day is scored once. CoreError where a region is to change its mode and the core is

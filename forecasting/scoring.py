@@ -14,6 +14,7 @@ from booking_core.read.demand import demand
 from booking_core.read.forecasts import forecast_days, latest_run
 from booking_core.read.plans import plans
 from booking_core.read.scores import forecast_scores, plan_scores
+from booking_core.read.waitlist import promises
 from forecasting import drift_watch, store, totals
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import (
@@ -55,6 +56,19 @@ def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
         "plan_days": len(plan_days),
         "refused_units": float(plan_days["refused_units"].sum()),
         "refused_old_units": float(plan_days["refused_old_units"].sum()),
+        **_promises(engine, since, period),
+    }
+
+
+def _promises(engine: Engine, since: date, period: date) -> dict[str, Any]:
+    """How the waitlist's promises of a day that fell due were kept: number, chance told, share kept."""
+    judged = promises(engine, since=since, until=period)
+    judged = judged[judged["dated"]]
+    known = not judged.empty
+    return {
+        "promises": len(judged),
+        "promise_chance": float(judged["chance"].mean()) if known else None,
+        "promise_kept_ratio": float(judged["kept"].mean()) if known else None,
     }
 
 

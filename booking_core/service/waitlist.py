@@ -12,7 +12,15 @@ from sqlalchemy import Connection, Engine
 
 from booking_core.domain import Booking, FieldError, LoanState, Refused, Wish
 from booking_core.lifecycle import judge_step
-from booking_core.queueing import MOST_HISTORY, PRIORITIES, Entry, Promise, judge_join, promise
+from booking_core.queueing import (
+    MOST_HISTORY,
+    PRIORITIES,
+    Entry,
+    Promise,
+    judge_join,
+    promise,
+    shortfall,
+)
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.bookings import (
@@ -31,7 +39,7 @@ from booking_core.service.changes import change_booking, release
 from booking_core.service.core import Asking, Caller, Core, Moment, moment
 from booking_core.service.offers import choose, offer
 from booking_core.settings import BankSettings
-from booking_core.store import bookings, slots, waitlist
+from booking_core.store import bookings, outlooks, slots, waitlist
 from metrics.contract import Channel, Reason, TokenScope
 
 QUARTERS: Final = 96
@@ -75,8 +83,9 @@ def join(core: Core, asking: Asking, wanted: Joining) -> Taken | Refusal:
         now = moment(core, connection)
     step = int(now.wall.timestamp() * STEPS / (QUARTERS * now.settings.quarter_seconds))
     freed = _freed(core.engine, wanted.branch_id, step, now.settings)
+    short = _shortfall(core.engine, step, now.settings)
     with core.engine.connect() as connection:
-        look = _look(connection, caller, wanted, now, freed)
+        look = _look(connection, caller, wanted, now, freed, short)
     if isinstance(look, Refused):
         return refuse(core, asking, look, wish)
     wished, slot_id = look.entry, look.slot_id
@@ -179,7 +188,12 @@ def accept(core: Core, asking: Asking, entry_ref: str) -> Taken | Refusal | Entr
 
 
 def _look(
-    connection: Connection, caller: Caller, wanted: Joining, now: Moment, freed: Sequence[int]
+    connection: Connection,
+    caller: Caller,
+    wanted: Joining,
+    now: Moment,
+    freed: Sequence[int],
+    short: float,
 ) -> Look | Refused:
     """The entry that would be made, with its promise, and a free place for it; or what is wrong with it."""
     region = slots.region_of(connection, wanted.branch_id)
@@ -188,8 +202,10 @@ def _look(
     loan = slots.read_loan(connection, wanted.loan_ref)
     entry = _entry(caller, wanted, region or "", loan, now)
     place = waitlist.position(connection, entry)
-    told = promise(freed, place, now.settings.local_day(now.business), entry.latest_day)
-    entry = replace(entry, promise=_promise_json(told) if told else None)
+    today = now.settings.local_day(now.business)
+    outlook = replace(outlooks.outlook(connection, entry, today, now.settings), shortfall=short)
+    told = promise(freed, place, today, entry.latest_day, outlook)
+    entry = replace(entry, promise=_promise_json(told, short) if told else None)
     if loan is None or place > 1:
         return Look(entry, None)
     free = waitlist.free_slots(connection, entry.branch_id, entry.wished_day, entry.latest_day)
@@ -263,6 +279,17 @@ def _freed(engine: Engine, branch_id: str, step: int, settings: BankSettings) ->
         return tuple(waitlist.freed(connection, branch_id, now, day, days))
 
 
+@lru_cache(maxsize=4)
+def _shortfall(engine: Engine, step: int, settings: BankSettings) -> float:
+    """By how much the bank's promises were kept less often than they said, as of one of a day's STEPS."""
+    now = (
+        datetime.fromtimestamp(0, UTC) + step * timedelta(seconds=QUARTERS * settings.quarter_seconds) / STEPS
+    )
+    with engine.connect() as connection:
+        judged = outlooks.judged(connection, now, settings)
+    return shortfall([chance for chance, _ in judged], [was_kept for _, was_kept in judged])
+
+
 def _known(connection: Connection, caller: Caller, entry_ref: str) -> Entry | Refusal | None:
     """The entry, None for one that the caller may not know of."""
     entry = waitlist.read_entry(connection, entry_ref)
@@ -294,10 +321,12 @@ def _body(core: Core, connection: Connection, entry: Entry) -> dict[str, Any]:
             "closed_reason": entry.closed_reason,
         },
         "position": waitlist.position(connection, entry) if entry.status == "waiting" else None,
-        "promise": entry.promise,
+        "promise": entry.promise and {name: entry.promise[name] for name in ("by", "chance")},
         "offer": told,
     }
 
 
-def _promise_json(told: Promise) -> dict[str, Any]:
-    return {"by": told.by and told.by.isoformat(), "chance": round(told.chance, 3)}
+def _promise_json(told: Promise, short: float) -> dict[str, Any]:
+    """What is told, and the chance before `short` was taken off it: by that promises are judged."""
+    chance = round(told.chance, 3)
+    return {"by": told.by and told.by.isoformat(), "chance": chance, "raw": round(told.chance + short, 3)}

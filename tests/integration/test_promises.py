@@ -1,0 +1,123 @@
+"""The waitlist's promise on a real database: plans that will open places, and promises judged when due."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from booking_core import tables as t
+from booking_core import tables_forecast as tf
+from booking_core.read.bank import bank_settings
+from booking_core.read.waitlist import promise_calibration, promises
+from booking_core.store import outlooks
+from booking_core.store.waitlist import read_entry
+from tests.support.bank import Bank
+from tests.support.queueing import entry_ref, full_bank, join
+from tests.support.recorded import put
+from tests.support.wishes import book, core_on
+
+NOW = datetime.now(UTC)
+
+
+def forecast(bank: Bank, day: date, q25: float) -> None:
+    """A ready run of yesterday whose lower quartile for b1 is so much; a plan applied each day before."""
+    run = {
+        "run_id": "r1",
+        "kind": "demand",
+        "period": bank.today - timedelta(days=1),
+        "status": "ready",
+        "trained_utc": NOW,
+        "parameters": {},
+    }
+    put(bank, tf.forecast_runs, run)
+    levels = {"mean": q25 + 2, "q10": 0.0, "q25": q25, "q50": q25 + 2, "q75": q25 + 4, "q90": q25 + 6}
+    put(bank, tf.forecast_values, {"run_id": "r1", "branch_id": "b1", "day": day, "model": "m", **levels})
+    applied = {
+        "kind": "quota",
+        "region_id": "north",
+        "status": "superseded",
+        "in_band": True,
+        "policy": {},
+        "inputs": {},
+        "fingerprint": "",
+        "created_utc": NOW,
+        "created_by": "test",
+    }
+    periods = [(bank.today - timedelta(days=n + 1)).isoformat() for n in range(28)]
+    put(bank, t.plans, *({**applied, "plan_id": f"p{n}", "period": day} for n, day in enumerate(periods)))
+
+
+def test_a_limit_below_what_demand_surely_brings_is_expected_to_rise(bank: Bank) -> None:
+    """Two more units at least, since one step doubles; none while paused or without a run."""
+    core = core_on(bank.engine)
+    bank.add_quota("branch", "b1", "day", 2)
+    slot = bank.add_slot(capacity=9)
+    for loan in ("L1", "L2"):
+        book(core, loan, slot)
+    waiting = join(core, bank, "L3")
+    day = bank.today + timedelta(days=2)
+
+    def seen() -> tuple[int, float]:
+        with bank.engine.connect() as connection:
+            entry = read_entry(connection, entry_ref(waiting))
+            assert entry is not None
+            found = outlooks.outlook(connection, entry, bank.today, bank_settings(bank.engine))
+        return found.opening_units, found.plan_chance
+
+    assert seen() == (0, 0.0)
+    forecast(bank, day, 7.0)
+    assert seen() == (2, 1.0)
+    bank.set("paused", True)
+    assert seen() == (0, 0.0)
+
+
+def test_promises_are_judged_once_due(bank: Bank) -> None:
+    """Kept, broken, left before, and not due yet: the calibration counts the first two, by what was told."""
+    core = core_on(bank.engine)
+    full_bank(bank, core)
+    due = bank.today - timedelta(days=1)
+    told: dict[str, Any] = {"by": due.isoformat(), "chance": 0.92, "raw": 0.95}
+    coming: dict[str, Any] = {"by": (bank.today + timedelta(days=3)).isoformat(), "chance": 0.97}
+    joined = NOW - timedelta(days=9)
+    lives: dict[str, tuple[dict[str, Any] | None, str, list[tuple[str, int]]]] = {
+        "kept": (told, "booked", [("joined", 9), ("offered", 3), ("accepted", 3)]),
+        "broken": (told, "waiting", [("joined", 9)]),
+        "left": (told, "left", [("joined", 9), ("left", 5)]),
+        "coming": (coming, "waiting", [("joined", 9)]),
+        "undated": ({"by": None, "chance": 0.4}, "expired", [("joined", 9), ("expired", 0)]),
+        "none": (None, "waiting", [("joined", 9)]),
+    }
+    for name, (promised, status, events) in lives.items():
+        bank.add_loan(f"P-{name}")
+        latest = bank.today - timedelta(days=1) if name == "undated" else bank.today + timedelta(days=9)
+        put(
+            bank,
+            t.waitlist,
+            {
+                "entry_ref": f"W-{name}", "loan_ref": f"P-{name}", "branch_id": "b1", "region_id": "north",
+                "wished_day": bank.today - timedelta(days=8), "latest_day": latest, "channel": "app",
+                "priority": 0, "status": status, "joined_utc": joined, "promise": promised, "actor": "test",
+            },
+        )  # fmt: skip
+        for kind, ago in events:
+            why = "outside_booking_window" if (name, kind) == ("undated", "expired") else None
+            at = NOW - timedelta(days=ago)
+            row = {"entry_ref": f"W-{name}", "at_utc": at, "kind": kind, "reason": why, "actor": "test"}
+            put(bank, t.waitlist_events, row)
+    span = {"since": bank.today - timedelta(days=28), "until": bank.today}
+    found = promises(bank.engine, **span)
+    rows = found[["entry_ref", "dated", "chance", "kept"]].to_numpy().tolist()
+    assert rows == [
+        ["W-broken", True, 0.92, False],
+        ["W-kept", True, 0.92, True],
+        ["W-undated", False, 0.4, False],
+    ]
+    table = promise_calibration(found)
+    assert table[["above", "up_to", "promises", "kept_ratio"]].to_numpy().tolist() == [
+        [0.0, 0.5, 1.0, 0.0],
+        [0.9, 0.95, 2.0, 0.5],
+    ]
+    assert promise_calibration(promises(bank.engine, **span, region="south")).empty
+    with bank.engine.connect() as connection:
+        judged = outlooks.judged(connection, NOW, bank_settings(bank.engine))
+    assert sorted(judged) == [(0.4, False), (0.95, False), (0.95, True)]
