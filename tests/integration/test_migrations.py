@@ -100,6 +100,9 @@ def test_a_bank_of_the_first_schema_keeps_what_it_has(empty: Engine) -> None:
         assert connection.scalar(select(tables.bookings.c.reserved_cny)) is None
         limit = connection.execute(select(tables.quotas)).one()
         assert (limit.quota_id, limit.limit_units) == ("bank:bank:*:month", 50)
+        region = connection.execute(select(tables.regions)).one()
+        granted = (region.automatic_application, region.automatic_fixed, region.automatic_since_utc)
+        assert granted == (True, True, None), "what a person had granted stays a person's word"
 
 
 def test_a_forecast_of_the_second_schema_has_no_details(empty: Engine) -> None:
