@@ -26,6 +26,7 @@ from forecasting.decisions.tune import Kept, Tuned, tuned_level
 from forecasting.fallback import weeks8_instead
 from forecasting.frames import QUANTILES
 from forecasting.retuning import fallbacks, region_proposals, usable_run, within_of
+from forecasting.sharing import with_totals
 from metrics.contract import RegionMode
 
 
@@ -91,7 +92,8 @@ def proposal_record(engine: Engine, region: str, day: date, policy: Policy, basi
     if basis.run is not None and basis.plans:
         level = policy if basis.tuned is None else replace(policy, service_level=basis.tuned.level)
         found = region_proposals(engine, region, day, basis.run, level, basis.forecasts)
-        items = with_funds(engine, found, day, policy)
+        shared = with_totals(engine, found, day, basis.run, level, basis.forecasts)
+        items = with_funds(engine, shared, day, policy)
     return {
         "run_id": None if basis.run is None else basis.run.run_id,
         "veto": None if basis.veto is None else str(basis.veto),

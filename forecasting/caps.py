@@ -29,7 +29,7 @@ def with_funds(
     A limit is capped by the funds of its own scope and of those above it. Where no cap stands, or no payoff
     is known, they stay as they are.
     """
-    left = _left(engine, day, policy)
+    left = funds_left(engine, day, policy)
     if not left:
         return list(proposals)
     known = branches(engine)
@@ -88,7 +88,7 @@ def _mean(proposal: QuotaProposal, payoffs: pd.DataFrame) -> float | None:
     return float((mine["mean_cny"] * weights).sum() / weights.sum())
 
 
-def _left(engine: Engine, day: date, policy: Policy) -> dict[Level, float]:
+def funds_left(engine: Engine, day: date, policy: Policy) -> dict[Level, float]:
     """Yuan left of every funds cap on the days to be planned, to the end of their months."""
     found: dict[Level, float] = {}
     for kind in ScopeKind:

@@ -1,0 +1,137 @@
+"""Totals that a person fixed, read for the plan of one region: who shares them, and what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+import pandas as pd
+from sqlalchemy import Engine
+
+from booking_core.read.bank import branches
+from booking_core.read.forecasts import ForecastRun, series_choices
+from booking_core.read.funds import mean_payoffs
+from booking_core.read.quotas import live_bookings, quota_periods
+from forecasting.caps import funds_left
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import BranchForecast, LimitState, QuotaProposal
+from forecasting.decisions.shared import FixedTotal, kept_fixed, share_out
+from forecasting.reforecast import reforecast
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, ScopeKind
+
+
+def with_totals(
+    engine: Engine,
+    proposals: Sequence[QuotaProposal],
+    day: date,
+    run: ForecastRun,
+    policy: Policy,
+    instead: Mapping[str, BranchForecast] | None = None,
+) -> list[QuotaProposal]:
+    """The proposals, with the branches' days after `day` cut to their shares of what is fixed above them.
+
+    Fixed are the limits that the policy names, and every day's funds of a region or the bank. Regions that
+    share a bank's total are planned one by one from the same forecasts, so that their shares agree. Where one
+    member is planned from `instead`, all those it holds are.
+    """
+    kept = kept_fixed(proposals, policy)
+    totals = _totals(engine, day, policy)
+    if not totals:
+        return kept
+    first = day + timedelta(days=1)
+    choices = series_choices(engine, run.run_id, None)
+    models = dict(zip(choices["branch_id"], choices["champion"], strict=True))
+    paths = reforecast(engine, run.run_id, until=first)
+    forecasts = {branch: BranchForecast(models[branch], found) for branch, found in paths.items()}
+    last = max(total.last for total in totals)
+    booked = live_bookings(engine, since=first, until=last)
+    used: dict[tuple[str, date], int] = {}
+    for row in booked.to_dict("records"):
+        place = (row["branch_id"], row["service_day"].date())
+        used[place] = used.get(place, 0) + row["units"]
+    return share_out(kept, totals, forecasts | dict(instead or {}), used, policy)
+
+
+def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:
+    """What is fixed for the days after `day`, the narrowest scope first."""
+    known = branches(engine)
+    known = known[known["active"]]
+    members = {
+        (str(ScopeKind.BANK), BANK_SCOPE_ID): tuple(known["branch_id"]),
+        **{
+            (str(ScopeKind.REGION), str(region)): tuple(rows["branch_id"])
+            for region, rows in known.groupby("region_id")
+        },
+    }
+    found = [*_limits(engine, members, day, policy), *_funds(engine, members, day, policy)]
+    return sorted(found, key=lambda total: (len(total.members), total.first, total.name))
+
+
+def _limits(
+    engine: Engine, members: Mapping[tuple[str, str], tuple[str, ...]], day: date, policy: Policy
+) -> list[FixedTotal]:
+    """The totals of the limits that the policy names."""
+    first, found = day + timedelta(days=1), []
+    for name in policy.fixed_totals:
+        scope_kind, scope_id, period_kind = name.split(":")
+        rows = quota_periods(
+            engine,
+            since=first,
+            until=day + timedelta(days=policy.plan_days),
+            period_kind=period_kind,
+            scope_kind=scope_kind,
+        )
+        mine = (rows["scope_id"] == scope_id) & (rows["channel"] == ALL_CHANNELS)
+        for row in rows[mine & rows["limit_units"].notna()].to_dict("records"):
+            start = row["period_start"].date()
+            limit = LimitState(scope_kind, scope_id, period_kind, start, 0, 0)
+            before = live_bookings(engine, since=start, until=day) if start <= day else None
+            spent = 0
+            if before is not None:
+                branch_ids = members.get((scope_kind, scope_id), ())
+                spent = int(before.loc[before["branch_id"].isin(branch_ids), "units"].sum())
+            found.append(
+                FixedTotal(
+                    name=f"{name} {start}",
+                    members=members.get((scope_kind, scope_id), ()),
+                    first=max(first, start),
+                    last=limit.next_start - timedelta(days=1),
+                    units=int(row["limit_units"]) - spent,
+                )
+            )
+    return found
+
+
+def _funds(
+    engine: Engine, members: Mapping[tuple[str, str], tuple[str, ...]], day: date, policy: Policy
+) -> list[FixedTotal]:
+    """The funds of regions' and the bank's days as units: in use, and what is left ÷ mean payoff."""
+    left = {
+        level: yuan
+        for level, yuan in funds_left(engine, day, policy).items()
+        if level[:2] in members and level[2] == ALL_CHANNELS
+    }
+    if not left:
+        return []
+    payoffs = mean_payoffs(engine, since=day - timedelta(days=policy.funds_days))
+    last = max(level[3] for level in left)
+    booked = live_bookings(engine, since=day + timedelta(days=1), until=last)
+    found = []
+    for (scope_kind, scope_id, _, funds_day), yuan in left.items():
+        branch_ids = members[scope_kind, scope_id]
+        mine = payoffs[payoffs["branch_id"].isin(branch_ids) & (payoffs["mean_cny"] > 0)]
+        if mine.empty or funds_day > day + timedelta(days=policy.plan_days):
+            continue
+        weights = mine["units"].clip(lower=1)
+        mean = float((mine["mean_cny"] * weights).sum() / weights.sum())
+        here = booked["branch_id"].isin(branch_ids) & (booked["service_day"] == pd.Timestamp(funds_day))
+        found.append(
+            FixedTotal(
+                name=f"funds of {scope_kind}:{scope_id} {funds_day}",
+                members=branch_ids,
+                first=funds_day,
+                last=funds_day,
+                units=int(booked.loc[here, "units"].sum()) + int(max(yuan, 0.0) // mean),
+            )
+        )
+    return found
