@@ -1,7 +1,7 @@
 """Who is let in when more ask than can be served: judged before anything is read. Pure, the clock injected.
 
 Three bounds, each in one worker process: the wait that the queue promises, how often one customer asks,
-and how many of a customer's wishes wait at once. docs/decisions/0007-admission.md tells why these.
+and how many of a customer's wishes wait at once. docs/decisions/0007-admission.md and 0012 tell why these.
 """
 
 from __future__ import annotations
