@@ -28,7 +28,8 @@ def plan_row(plan_id: str, period: object, **changes: Any) -> dict[str, Any]:
     row = {
         "plan_id": plan_id, "kind": "quota", "region_id": "north", "period": str(period),
         "status": "applied", "in_band": True, "verdict": None, "model": "champion", "policy": {},
-        "inputs": {}, "fingerprint": "f", "created_utc": datetime.now(UTC), "created_by": "test", "applied_utc": None,
+        "inputs": {}, "fingerprint": "f", "created_utc": datetime.now(UTC), "created_by": "test",
+        "applied_utc": None,
     }  # fmt: skip
     return row | changes
 
