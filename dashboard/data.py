@@ -199,12 +199,10 @@ def intraday(url: str, since: datetime, until: datetime) -> Intraday:
 
 @st.cache_data(ttl=2, max_entries=_ENTRIES, show_spinner=False)
 def latest_plans(url: str, region: str | None, limit: int) -> pd.DataFrame:
-    """The latest quota plans and, for the whole bank, the latest server plan."""
-    quota = plans.plans(engine(url), kind="quota", region=region, limit=limit)
-    if region is not None:
-        return quota
-    server = plans.plans(engine(url), kind="server", limit=1)
-    return pd.concat([quota, server], ignore_index=True) if len(server) else quota
+    """The latest quota plans, those of extra units and, for the whole bank, the latest server plan."""
+    found = [plans.plans(engine(url), kind=kind, region=region, limit=limit) for kind in ("quota", "extra")]
+    found += [] if region is not None else [plans.plans(engine(url), kind="server", limit=1)]
+    return pd.concat([made for made in found if len(made)] or found[:1], ignore_index=True)
 
 
 @st.cache_data(ttl=2, max_entries=_ENTRIES, show_spinner=False)

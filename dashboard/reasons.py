@@ -160,6 +160,9 @@ VERDICTS: Final[dict[str, Words]] = {
     "paused": Words("plans are paused", "计划已暂停"),
     "total_up": Words("total rises beyond the guard band", "总量上调超出护栏"),
     "total_down": Words("total falls beyond the guard band", "总量下调超出护栏"),
+    "channel_share": Words("all channels together", "全渠道合计"),
+    "special_period": Words("extra units for a special period", "特殊时段临时名额"),
+    "emergency": Words("emergency units", "应急名额"),
     "mostly_clipped": Words("forecast runs into step limits", "预测频繁触及步长限制"),
 }
 

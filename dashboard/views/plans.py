@@ -68,7 +68,8 @@ def _controls(view: View) -> None:
 def _overview(view: View, plans: pd.DataFrame) -> None:
     """A card for each region: the plan that waits, else the newest."""
     st.markdown(f"#### {view.say('latest_plans')}")
-    newest = plans.drop_duplicates(["kind", "region_id"]).head(CARDS)
+    shown = plans[(plans["kind"] != "extra") | (plans["status"] == "pending")]  # corrections come and go
+    newest = shown.drop_duplicates(["kind", "region_id"]).head(CARDS)
     read = data.plan_totals(view.url, view.region, tuple(newest["plan_id"]))
     totals = {str(row["plan_id"]): row for row in read.to_dict("records")}
     cards = list(newest.sort_values(["kind", "region_id"]).itertuples())
@@ -83,7 +84,7 @@ def _card(view: View, plan: Any, total: dict[Any, Any] | None) -> None:
     """One region's plan: status, old → new in all, and where it comes from."""
     st.markdown(f"**{_region_name(view, str(plan.region_id), str(plan.kind))}**")
     _status_badge(view, str(plan.status))
-    if total is not None and plan.kind == "quota":
+    if total is not None and plan.kind != "server":
         st.markdown(f"##### {number(total['old_units'])} → {number(total['new_units'])}")
         st.caption(view.say("card_line", changed=total["changed"], items=total["items"]))
     elif total is not None:
