@@ -29,7 +29,14 @@ from booking_core.clock import utc_now
 from booking_core.database import make_engine, write_transaction
 from booking_core.load import LoadMeter
 from booking_core.pressure import minute_totals, quarter_hour
-from booking_core.scaling import ScalingInputs, ScalingRule, WorkerDecision, decide_workers
+from booking_core.scaling import (
+    ScalingInputs,
+    ScalingReason,
+    ScalingRule,
+    WorkerDecision,
+    decide_workers,
+    worker_cap,
+)
 from booking_core.serving import CONTROL_SOCKET, run_dir
 from booking_core.settings import BankSettings, load_settings
 from booking_core.tables import plan_items, plans, settings
@@ -41,8 +48,10 @@ log = logging.getLogger(__name__)
 QUARTER_SECONDS: Final = 900.0
 RECORD_SECONDS: Final = 60.0
 """A decision that changes nothing is written down about once a minute, as a sign of life."""
-API_POOL_SIZE: Final = 11
-"""Connections a worker may open: its threads and three for its background work."""
+SPARE_CONNECTIONS: Final = 20
+"""Kept for the actuator, the planner, the dashboard and an operator's psql."""
+API_POOL_SIZE: Final = 12
+"""Connections a worker may open: its eight threads and four for its background work (api/app.py)."""
 REACH_SECONDS: Final = 40.0
 """How long a resize is waited for; gunicorn gives a leaving worker 30 s for its last requests."""
 
@@ -122,7 +131,10 @@ class Actuator:
         self._recorded_at: datetime | None = None
 
     def step(self) -> WorkerDecision:
-        """The decision taken and carried out now. Raises ServerAbsentError, SQLAlchemyError."""
+        """The decision taken now, and carried out unless the rule is to forecast only.
+
+        Raises ServerAbsentError, SQLAlchemyError.
+        """
         before = self._server.workers()
         now = self._wall()
         with self._engine.connect() as connection:
@@ -144,7 +156,9 @@ class Actuator:
         )
         decision = decide_workers(rule, inputs)
         after = before
-        if decision.target != before.kept:
+        if rule.forecast_only:
+            decision = replace(decision, reason=ScalingReason.FORECAST_ONLY)
+        elif decision.target != before.kept:
             log.info(
                 "workers %d -> %d",
                 before.kept,
@@ -249,15 +263,18 @@ def stored_rule(connection: Connection, bounds: ScalingRule) -> ScalingRule:
     )
 
 
-def default_max_workers(engine: Engine) -> int:
-    """The most workers this machine and the database carry: one a core, each with a pool of connections."""
-    cores = os.cpu_count() or 1
-    if engine.dialect.name != "postgresql":
-        return cores
-    with engine.connect() as connection:
-        allowed = int(connection.exec_driver_sql("SHOW max_connections").scalar_one())
-    spare = 20  # for the actuator, the planner, the dashboard and an operator's psql
-    return max(1, min(cores, (allowed - spare) // API_POOL_SIZE))
+def default_max_workers(engine: Engine) -> tuple[int, str]:
+    """The most workers this machine and the database carry, and what says so: see `worker_cap`."""
+    allowed = None
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            allowed = int(connection.exec_driver_sql("SHOW max_connections").scalar_one())
+    return worker_cap(
+        os.cpu_count() or 1,
+        max_connections=allowed,
+        spare_connections=SPARE_CONNECTIONS,
+        connections_a_worker=API_POOL_SIZE,
+    )
 
 
 def add_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -289,8 +306,10 @@ def run_command(arguments: argparse.Namespace) -> int:
     folder = run_dir()
     engine = make_engine(pool_size=2)
     try:
-        most = arguments.max_workers or default_max_workers(engine)
-        bounds = ScalingRule(min_workers=arguments.min_workers, max_workers=most)
+        most, why = arguments.max_workers, "--max"
+        if most is None:
+            most, why = default_max_workers(engine)
+        bounds = ScalingRule(min_workers=arguments.min_workers, max_workers=most, max_condition=why)
         with engine.connect() as connection:
             stored_rule(connection, bounds)
     except ValueError as error:
@@ -319,7 +338,12 @@ def run_command(arguments: argparse.Namespace) -> int:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        log.info("scaling between %d and %d workers", bounds.min_workers, bounds.max_workers)
+        log.info(
+            "scaling between %d and %d workers (%s)",
+            bounds.min_workers,
+            bounds.max_workers,
+            bounds.max_condition,
+        )
         actuator.run(stop, arguments.interval)
     return 0
 

@@ -24,6 +24,7 @@ from booking_core import tables_forecast as tf
 from booking_core.clock import Clock, utc_now
 from booking_core.domain import next_period_start, period_start
 from booking_core.invariants import alone, broken_rows, current_month, snapshot
+from booking_core.scaling import ScalingReason
 from booking_core.settings import BankSettings, load_settings
 from booking_core.store.quotas import COUNTED_STATUSES
 from metrics import contract
@@ -228,12 +229,14 @@ def worker_families(connection: Connection, now: datetime) -> list[Metric]:
     """Workers running and wanted, as the actuator last wrote them; none while it is silent."""
     d = tf.scaling_decisions.c
     row = connection.execute(
-        select(d.running, d.target)
+        select(d.running, d.target, d.reason)
         .where(d.at_utc >= now - ACTUATOR_SILENT)
         .order_by(d.at_utc.desc(), d.decision_id.desc())
         .limit(1)
     ).one_or_none()
-    running, target = row or (None, None)
+    running, target, reason = row or (None, None, None)
+    if reason == ScalingReason.FORECAST_ONLY:
+        target = running  # nobody carries it out: no worker is missing
     return [
         _gauge(contract.WORKERS_RUNNING, "API worker processes", running),
         _gauge(contract.WORKERS_TARGET, "API worker processes wanted", target),

@@ -72,7 +72,7 @@ class LoadMeter:
             rps=rps,
             peak_rps=max([rps for _, rps, _ in self._seen] + [sums.requests / 60 for sums in past]),
             failed_ratio=max([ratio for _, _, ratio in self._seen] + [_failed_ratio(sums) for sums in past]),
-            cost_seconds=whole.busy_seconds / whole.requests if whole.requests >= MEASURED_REQUESTS else None,
+            cost_seconds=_cost(whole),
             rising_rps=rising,
         )
 
@@ -107,6 +107,16 @@ class LoadMeter:
                     )
                 )
         return grown, max(1.0, (now - then).total_seconds())
+
+
+def _cost(sums: Sums) -> float | None:
+    """Busy seconds of a request that was served.
+
+    Where load is shed a refusal costs next to nothing: counted in, refusals would make requests look cheap
+    just when workers are short.
+    """
+    served = sums.requests - sums.failed
+    return sums.busy_seconds / served if served >= MEASURED_REQUESTS else None
 
 
 def _failed_ratio(sums: Sums) -> float:

@@ -25,6 +25,8 @@ class ScalingReason(StrEnum):
     STEP_DOWN_LIMIT = "step_down_limit"
     MIN_WORKERS = "min_workers"
     MAX_WORKERS = "max_workers"
+    FORECAST_ONLY = "forecast_only"
+    """Decided and written down, not carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class ScalingRule:
 
     min_workers: int = 1
     max_workers: int = 2
+    max_condition: str = ""
+    """What sets max_workers, in words: see `worker_cap`."""
+    forecast_only: bool = False
+    """Decisions are written down and shown, never carried out: how a bank begins."""
     target_utilisation: float = 0.6
     """Share of a worker's time that may be spent serving; the rest absorbs bursts."""
     trusted_utilisation: float | None = None
@@ -162,7 +168,10 @@ def decide_workers(rule: ScalingRule, inputs: ScalingInputs) -> WorkerDecision:
 
     if wanted > rule.max_workers:
         return WorkerDecision(
-            rule.max_workers, f"{condition}; at most {rule.max_workers}", ScalingReason.MAX_WORKERS, reactive
+            rule.max_workers,
+            f"{condition}; at most {rule.max_workers}{rule.max_condition and f' ({rule.max_condition})'}",
+            ScalingReason.MAX_WORKERS,
+            reactive,
         )
     if wanted < rule.min_workers:
         if running == rule.min_workers:
@@ -171,6 +180,26 @@ def decide_workers(rule: ScalingRule, inputs: ScalingInputs) -> WorkerDecision:
             rule.min_workers, f"{condition}; at least {rule.min_workers}", ScalingReason.MIN_WORKERS, reactive
         )
     return WorkerDecision(wanted, condition, reason, reactive)
+
+
+def worker_cap(
+    cores: int, *, max_connections: int | None, spare_connections: int, connections_a_worker: int
+) -> tuple[int, str]:
+    """The most workers that a machine and its database carry, 1 at least, and which of the two says so.
+
+    One worker a core; each keeps a pool of connections, and what the database allows beyond the spare ones is
+    shared by all. max_connections None: the database counts none (SQLite).
+    """
+    by_cores = f"{cores} cores"
+    if max_connections is None:
+        return max(1, cores), by_cores
+    carried = (max_connections - spare_connections) // connections_a_worker
+    if carried >= cores:
+        return max(1, cores), by_cores
+    return max(1, carried), (
+        f"({max_connections} database connections - {spare_connections} spared) / {connections_a_worker} "
+        f"a worker, on {by_cores}"
+    )
 
 
 def _utilisation(rule: ScalingRule, inputs: ScalingInputs) -> float:

@@ -17,7 +17,7 @@ from booking_core.scaling import ScalingRule
 class ThriftRule:
     """What may be spent; every number has a stated default."""
 
-    idle_ratio: float = 0.92
+    idle_ratio: float = 0.95
     """Share of the plain autoscaler's idle worker time that may be taken beyond what the load needs, …"""
     total_ratio: float = 0.993
     """… and share of all its worker time, which binds where it is hardly ever idle: so much for start-ups."""

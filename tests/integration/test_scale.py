@@ -29,6 +29,7 @@ from booking_core.actuator import (
     planned_workers,
     stored_rule,
 )
+from booking_core.collector import worker_families
 from booking_core.database import write_transaction
 from booking_core.pressure import Sums, add_pressure, quarter_hour
 from booking_core.scaling import ScalingReason, ScalingRule
@@ -333,6 +334,27 @@ def test_observed_load_needs_no_forecast(bank: Bank) -> None:
     with bank.engine.connect() as connection:
         row = connection.execute(select(tf.scaling_decisions)).one()
     assert (row.reactive_need, row.forecast_need, row.observed_rps) == (4, None, 20.0)
+
+
+def test_forecast_only_writes_decisions_down_and_moves_nothing(bank: Bank) -> None:
+    """A bank begins by watching: target and need are recorded, no worker starts, the gauge misses none."""
+    now = datetime(2026, 3, 2, 10, 1, tzinfo=UTC)
+    server = StillServer()
+    plan_servers(bank, "s1", 3, now)
+    for forecast_only in (True, False):
+        rule = ScalingRule(max_workers=9, forecast_only=forecast_only)
+        actuator = Actuator(bank.engine, server, rule=lambda _, r=rule: r, lead_seconds=60, wall=lambda: now)  # type: ignore[arg-type,misc]
+        decision = actuator.step()
+        with bank.engine.connect() as connection:
+            row = connection.execute(
+                select(tf.scaling_decisions).order_by(tf.scaling_decisions.c.decision_id.desc())
+            ).first()
+            gauges = {f.name: f.samples[0].value for f in worker_families(connection, now)}
+        assert (row.target, row.forecast_need) == (3, 3)
+        if forecast_only:
+            assert decision.reason is ScalingReason.FORECAST_ONLY
+            assert (server.count, row.running, gauges["booking_workers_target"]) == (1, 1, 1)
+    assert (server.count, gauges["booking_workers_target"]) == (3, 3), "negative control: carried out"
 
 
 def test_the_plan_counts_from_now_to_the_lead_time(bank: Bank) -> None:

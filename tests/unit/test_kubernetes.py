@@ -7,8 +7,13 @@ from typing import Any
 
 import yaml
 
+from booking_core.actuator import API_POOL_SIZE, SPARE_CONNECTIONS
+from booking_core.api import app
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
 HPA_TOLERANCE = 0.1
+DEFAULT_THREADS = 8
+"""Of `serve --threads`."""
 
 
 def resource(kind: str) -> dict[str, Any]:
@@ -80,7 +85,8 @@ def test_pods_are_not_set_twice_and_leave_slowly() -> None:
 def test_pods_fit_the_databases_connections() -> None:
     """All pods together stay below the 200 connections of docker-compose.yml, 20 spared for others."""
     most = resource("ScaledObject")["spec"]["maxReplicaCount"]
-    assert most * 2 * 10 <= 200 - 20
+    assert most * 2 * API_POOL_SIZE <= 200 - SPARE_CONNECTIONS
+    assert API_POOL_SIZE == DEFAULT_THREADS + app.SPARE_CONNECTIONS, "what a worker really may open"
 
 
 def test_a_leaving_pod_may_finish_its_requests() -> None:

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from booking_core.scaling import ScalingInputs, ScalingReason, ScalingRule, decide_workers, workers_needed
+from booking_core.scaling import (
+    ScalingInputs,
+    ScalingReason,
+    ScalingRule,
+    decide_workers,
+    worker_cap,
+    workers_needed,
+)
 
 RULE = ScalingRule(
     min_workers=1, max_workers=6, step_up_workers=3, default_cost_seconds=0.1, target_utilisation=0.5
@@ -82,6 +89,27 @@ def test_decisions(case: str, inputs: ScalingInputs, target: int, reason: Scalin
 def test_workers_needed(rps: float, cost: float, utilisation: float, workers: int) -> None:
     """Workers are offered load over utilisation, rounded up, with no extra one from float dust."""
     assert workers_needed(rps, cost, utilisation) == workers
+
+
+@pytest.mark.parametrize(
+    ("cores", "connections", "workers", "condition"),
+    [
+        (2, None, 2, "2 cores"),
+        (2, 200, 2, "2 cores"),
+        (32, 200, 15, "(200 database connections - 20 spared) / 12 a worker, on 32 cores"),
+        (4, 25, 1, "(25 database connections - 20 spared) / 12 a worker, on 4 cores"),
+    ],
+)
+def test_workers_are_capped_by_cores_and_connections(
+    cores: int, connections: int | None, workers: int, condition: str
+) -> None:
+    """The smaller of the two caps, and its arithmetic in words; where it binds the decision says so."""
+    found = worker_cap(cores, max_connections=connections, spare_connections=20, connections_a_worker=12)
+    assert found == (workers, condition)
+    rule = ScalingRule(max_workers=workers, max_condition=condition, step_up_workers=99)
+    decision = decide_workers(rule, seen(1, 900))
+    assert decision.reason is ScalingReason.MAX_WORKERS
+    assert condition in decision.condition
 
 
 @pytest.mark.parametrize(
