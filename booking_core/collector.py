@@ -279,20 +279,17 @@ def plan_families(connection: Connection, *, paused: bool) -> list[Metric]:
     kept = GaugeMetricFamily(
         contract.PLAN_KEPT, "Regions whose newest quota plan kept the limits, by reason", labels=["reason"]
     )
-    newest = select(p.region_id, func.max(p.period).label("period")).where(p.kind == "quota")
-    newest_by_region = newest.group_by(p.region_id).subquery()
-    is_newest = case((newest_by_region.c.period.is_not(None), 1), else_=0)
+    latest_first = (p.period.desc(), p.created_utc.desc(), p.plan_id.desc())  # a period may be planned twice
+    place = func.row_number().over(partition_by=p.region_id, order_by=latest_first).label("place")
+    placed = select(p.plan_id, place).where(p.kind == "quota").subquery()
+    newest = select(placed.c.plan_id).where(placed.c.place == 1).subquery()
+    is_newest = case((newest.c.plan_id.is_not(None), 1), else_=0)
     waits = p.status.in_(("proposed", "approved")) if paused else false()
     timed_out = and_(p.status == "rejected", p.decided_by == NOBODY_DECIDED)
     reason = case((waits, "paused"), (timed_out, NOBODY_DECIDED), else_=func.coalesce(p.verdict, "none"))
     rows = connection.execute(
         select(reason.label("reason"), func.sum(is_newest))
-        .select_from(
-            t.plans.outerjoin(
-                newest_by_region,
-                and_(newest_by_region.c.region_id == p.region_id, newest_by_region.c.period == p.period),
-            )
-        )
+        .select_from(t.plans.outerjoin(newest, newest.c.plan_id == p.plan_id))
         .where(p.kind == "quota", or_(p.status == "kept", timed_out, waits))
         .group_by("reason")
         .order_by("reason")

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from booking_core import tables as t
+from booking_core.collector import plan_families
 from booking_core.read import waitlist
 from booking_core.read.demand import wishes_by_channel
 from booking_core.read.plans import plan_items, plans
 from forecasting import jobs
+from metrics import contract
 from tests.support.bank import Bank
 from tests.support.planning import core_of, furnish
 from tests.support.recorded import put, wish
@@ -146,6 +148,10 @@ def test_a_period_proposed_before_any_training_is_planned_after_it(
         assert jobs.guard(text, "north") == later
     made = plans(sqlite_bank.engine, kind="quota", region="north")
     assert dict(zip(made["plan_id"], made["status"], strict=True)) == {early: "kept", later: "applied"}
+    with sqlite_bank.engine.connect() as connection:
+        [kept] = [f for f in plan_families(connection, paused=False) if f.name == contract.PLAN_KEPT]
+    told = {sample.labels["reason"]: sample.value for sample in kept.samples}
+    assert told["no_forecast"] == 0, "the newer plan of the period was applied"
 
 
 def trained(period: date) -> None:
