@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from booking_core import tables as t
 from booking_core.read.rosters import rostered
+from booking_core.rosters import service, store
 from booking_core.rosters.drafts import RosterDraft
 from tests.support.api import Api, api_on
 from tests.support.bank import Bank
@@ -126,6 +127,29 @@ def test_two_who_state_the_same_counter_at_once_do_not_both_stand(postgres_bank:
             thread.join()
         assert sorted(answers) == [201, 400, 400, 400]
         assert len(rows(postgres_bank.engine, "rosters")) == 1
+
+
+def test_without_the_branchs_lock_both_would_stand(
+    postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: two who look before either has written count the same heads twice."""
+    both_have_looked, looked = threading.Barrier(2), service._told_already
+
+    def look(*arguments: Any) -> Any:
+        found = looked(*arguments)
+        both_have_looked.wait(timeout=20)
+        return found
+
+    monkeypatch.setattr(store, "lock_branch", lambda *_: None)
+    monkeypatch.setattr(service, "_told_already", look)
+    with api_on(postgres_bank) as api:
+        api.client.headers.update(api.issue("operator"))
+        threads = [threading.Thread(target=post, args=(api, roster(f"r{n}"))) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(rows(postgres_bank.engine, "rosters")) == 2
 
 
 def test_ending_keeps_the_row_and_is_idempotent_and_audited(api: Api) -> None:
