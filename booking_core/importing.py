@@ -105,22 +105,37 @@ def import_loans(connection: Connection, path: str) -> str:
 
 
 def import_history(connection: Connection, path: str, source: str, *, synthetic: bool) -> str:
-    """What was imported of demand: rows within a day (hours, say) add up to the day."""
+    """What was imported of demand: rows within a day (hours, say) add up to the day.
+
+    A day is censored (its demand known only as "at least") where one of its rows says so.
+    """
     known = _branch_ids(connection)
     units: dict[tuple[str, date], float] = {}
+    censored: set[tuple[str, date]] = set()
     seen: set[tuple[str, datetime]] = set()
     for line in lines(path, ["unique_id", "ds", "y"]):
         branch_id, moment, y = _known_branch(line, "unique_id", known), line.moment("ds"), line.number("y")
         if (branch_id, moment) in seen:
             raise line.bad("ds", f"each time once for {branch_id}")
         seen.add((branch_id, moment))
-        units[branch_id, moment.date()] = units.get((branch_id, moment.date()), 0.0) + y
+        key = branch_id, moment.date()
+        units[key] = units.get(key, 0.0) + y
+        if line.flag("censored"):
+            censored.add(key)
     rows = [
-        {"branch_id": branch_id, "day": day, "source": source, "units": total, "synthetic": synthetic}
-        for (branch_id, day), total in units.items()
+        {
+            "branch_id": key[0],
+            "day": key[1],
+            "source": source,
+            "units": total,
+            "synthetic": synthetic,
+            "censored": key in censored,
+        }
+        for key, total in units.items()
     ]
     put_rows(connection, t.demand_history, rows)
-    return f"{len(rows)} branch days of demand from {source}"
+    known = f', {len(censored)} of them known only as "at least"' if censored else ""
+    return f"{len(rows)} branch days of demand from {source}{known}"
 
 
 def import_pressure(connection: Connection, path: str, source: str, *, synthetic: bool) -> str:
@@ -215,9 +230,18 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         parser = subparsers.add_parser(f"import-{name}", help=f"import {name} from a file")
         parser.add_argument("--input", required=True, metavar="FILE", help="CSV (also .gz) or Parquet")
         parser.set_defaults(run=_runner(lambda c, a, load=load: load(c, a.input)))  # type: ignore[misc]
-    sourced = {"history": import_history, "pressure": import_pressure}
-    for name, load_from in sourced.items():
-        parser = subparsers.add_parser(f"import-{name}", help=f"import {name} from a file")
+    sourced = {
+        "history": (
+            import_history,
+            "Columns unique_id, ds, y and, where some days sold out and the refused left no record, "
+            "censored: 1 (true) where demand was at least y, 0 (false, empty) where it was y.",
+        ),
+        "pressure": (import_pressure, "Columns starts_utc, requests, busy_seconds."),
+    }
+    for name, (load_from, columns) in sourced.items():
+        parser = subparsers.add_parser(
+            f"import-{name}", help=f"import {name} from a file", description=columns
+        )
         parser.add_argument("--input", required=True, metavar="FILE", help="CSV (also .gz) or Parquet")
         parser.add_argument("--source", required=True, help="what to call where it comes from")
         parser.add_argument("--synthetic", action="store_true", help="mark it as made, not observed")

@@ -339,6 +339,13 @@ demand_history = Table(
     Column("source", String(64), primary_key=True),
     Column("units", Float, nullable=False),
     Column("synthetic", Boolean, nullable=False, default=False),
+    Column(
+        "censored",
+        Boolean,
+        nullable=False,
+        default=False,
+        comment="demand was at least so many units: the refused left no record",
+    ),
     comment="Imported demand from before Slotcast; rows of one branch and day add up",
 )
 

@@ -68,7 +68,7 @@ class Line:
         """Whether it says true; absent = false."""
         value = self.values.get(column, "").lower()
         if value not in FLAGS:
-            raise self.bad(column, "true or false")
+            raise self.bad(column, "true or false, 1 or 0")
         return FLAGS[value]
 
     def number(self, column: str) -> float:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     Float,
+    Integer,
     Subquery,
     case,
     cast,
@@ -29,21 +30,27 @@ _DAILY: Final = {"ds": DAY, "y": "float64", "synthetic_ratio": "float64"}
 def demand(
     engine: Engine, *, until: date, since: date | None = None, region: str | None = None
 ) -> pd.DataFrame:
-    """Daily demand [unique_id, ds, y, synthetic_ratio] of each branch, by branch and day.
+    """Daily demand [unique_id, ds, y, synthetic_ratio, censored] of each branch, by branch and day.
 
     y: units first wished for that day, imported and recorded added up. synthetic_ratio: the share of
-    y that is the synthetic overlay. A day with open slots that nobody wished is a true 0; a day of
+    y that is the synthetic overlay. censored: demand was at least y, since some of the day's imported part
+    is known only so. A day with open slots that nobody wished is a true 0; a day of
     which nothing is known has no row. Days since..until, both included.
     """
     parts = _parts(since, until)
     statement = (
-        select(parts.c.branch_id.label("unique_id"), parts.c.day.label("ds"), *_sums(parts))
+        select(
+            parts.c.branch_id.label("unique_id"),
+            parts.c.day.label("ds"),
+            *_sums(parts),
+            func.max(parts.c.censored).label("censored"),
+        )
         .join(t.branches, t.branches.c.branch_id == parts.c.branch_id)
         .where(*in_region(t.branches.c.region_id, region))
         .group_by(parts.c.branch_id, parts.c.day)
         .order_by(parts.c.branch_id, parts.c.day)
     )
-    return frame(engine, statement, {"unique_id": "str", **_DAILY})
+    return frame(engine, statement, {"unique_id": "str", **_DAILY, "censored": "bool"})
 
 
 def daily_total(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
@@ -67,9 +74,9 @@ def _sums(parts: Subquery) -> tuple[ColumnElement[float], ColumnElement[float]]:
 
 
 def _parts(since: date | None, until: date) -> Subquery:
-    """Rows [branch_id, day, units, synthetic_units] whose sums by branch and day are demand."""
+    """Rows [branch_id, day, units, synthetic_units, censored] whose sums by branch and day are demand."""
     history, episodes, slots = t.demand_history.c, t.wish_episodes.c, t.slots.c
-    zero = literal(0.0, Float)
+    zero, exact = literal(0.0, Float), literal(0, Integer)
 
     def within(day: ColumnElement[date]) -> ColumnElement[bool]:
         return day <= until if since is None else day.between(since, until)
@@ -79,14 +86,15 @@ def _parts(since: date | None, until: date) -> Subquery:
         history.day,
         history.units,
         case((history.synthetic, history.units), else_=zero).label("synthetic_units"),
+        case((history.censored, 1), else_=0).label("censored"),
     ).where(within(history.day))
     recorded = (
-        select(episodes.branch_id, episodes.wished_day, cast(func.count(), Float), zero)
+        select(episodes.branch_id, episodes.wished_day, cast(func.count(), Float), zero, exact)
         .where(within(episodes.wished_day))
         .group_by(episodes.branch_id, episodes.wished_day)
     )
     opened = (
-        select(slots.branch_id, slots.service_day, zero, zero)
+        select(slots.branch_id, slots.service_day, zero, zero, exact)
         .where(within(slots.service_day), slots.closed.is_(False))
         .distinct()
     )

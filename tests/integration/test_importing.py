@@ -83,9 +83,36 @@ def test_history_adds_up_by_day_and_keeps_its_source(files: Path, sqlite_bank: B
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_days_known_only_as_at_least_keep_the_mark(
+    files: Path, sqlite_bank: Bank, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A day is censored where one of its rows is; it is told; an import that knows all takes it away."""
+    days = ["2026-01-05 09:00", "2026-01-05 10:00", "2026-01-06", "2026-01-07"]
+    frame = pd.DataFrame({"unique_id": "b1", "ds": days, "y": 2, "censored": [True, False, False, True]})
+    path = files / f"history.{kind}"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        put(path, frame.assign(censored=["1", "0", "", "TRUE"]).to_csv(index=False))
+    assert main(["import-history", "--input", str(path), "--source", "app"]) == 0
+    assert '3 branch days of demand from app, 2 of them known only as "at least"' in capsys.readouterr().out
+    assert [r["censored"] for r in rows(sqlite_bank.engine, "demand_history")] == [True, False, True]
+
+    plain = put(files / "plain.csv", frame.drop(columns="censored").to_csv(index=False))
+    assert main(["import-history", "--input", plain, "--source", "app"]) == 0
+    assert "at least" not in capsys.readouterr().out
+    assert [r["censored"] for r in rows(sqlite_bank.engine, "demand_history")] == [False] * 3
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (
+            "unique_id,ds,y,censored\nb1,2026-01-05,1,0\nb1,2026-01-06,1,2\n",
+            "line 3, column censored: got '2', expected true or false, 1 or 0",
+        ),
+        ("unique_id,ds,y,censored\nb1,2026-01-05,1,full\n", "line 2, column censored: got 'full'"),
         (
             "unique_id,ds,y\nb1,2026-01-05,1\nb1,2026-01-06,many\n",
             "line 3, column y: got 'many', expected a number ≥ 0",

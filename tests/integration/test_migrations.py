@@ -123,6 +123,20 @@ def test_a_forecast_of_the_second_schema_has_no_details(empty: Engine) -> None:
         )
 
 
+def test_history_of_the_sixth_schema_is_known_exactly(empty: Engine) -> None:
+    """Imported days stay what they were: none is "at least" until a file says so."""
+    with empty.begin() as connection:
+        command.upgrade(config(connection), "0006")
+    with empty.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO demand_history VALUES ('b1', '2026-11-30', 'app', 8, false)")
+    upgrade(empty)
+    row = {"branch_id": "b1", "day": date(2026, 12, 1), "source": "app", "units": 9.0, "censored": True}
+    with empty.begin() as connection:
+        connection.execute(insert(tables.demand_history).values(**row))
+        found = connection.execute(select(tables.demand_history).order_by("day")).all()
+    assert [(r.units, r.synthetic, r.censored) for r in found] == [(8.0, False, False), (9.0, False, True)]
+
+
 @pytest.mark.parametrize(
     ("change", "fits"),
     [

@@ -86,6 +86,22 @@ def test_demand_adds_imported_and_recorded_and_knows_a_true_zero(bank: Bank) -> 
     assert total["y"].tolist() == [15.0, 3.0]
 
 
+def test_a_day_is_at_least_where_any_imported_part_of_it_is(bank: Bank) -> None:
+    """One source of b1's day left no record of its refused; its other days and b2's are exact."""
+    filled(bank)
+    day = DAY - timedelta(days=1)
+    more = {"branch_id": "b1", "day": day, "source": "desk", "units": 3.0, "synthetic": False}
+    put(bank, t.demand_history, more | {"censored": True})
+    frame = demand.demand(bank.engine, until=DAY)
+    found = {(r.unique_id, r.ds.date()): (r.y, r.censored) for r in frame.itertuples()}
+    assert found == {
+        ("b1", day): (13.0, True),
+        ("b1", DAY): (2.0, False),
+        ("b2", day): (5.0, False),
+        ("b2", DAY): (1.0, False),
+    }
+
+
 def test_outcomes_of_wishes_add_up_to_demand(bank: Bank) -> None:
     """Booked + displaced + unmet + open = demand, by day and branch."""
     put(
