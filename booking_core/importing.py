@@ -134,8 +134,8 @@ def import_history(connection: Connection, path: str, source: str, *, synthetic:
         for key, total in units.items()
     ]
     put_rows(connection, t.demand_history, rows)
-    known = f', {len(censored)} of them known only as "at least"' if censored else ""
-    return f"{len(rows)} branch days of demand from {source}{known}"
+    bounds = f', {len(censored)} of them known only as "at least"' if censored else ""
+    return f"{len(rows)} branch days of demand from {source}{bounds}"
 
 
 def import_pressure(connection: Connection, path: str, source: str, *, synthetic: bool) -> str:
@@ -233,8 +233,10 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     sourced = {
         "history": (
             import_history,
-            "Columns unique_id, ds, y and, where some days sold out and the refused left no record, "
-            "censored: 1 (true) where demand was at least y, 0 (false, empty) where it was y.",
+            (
+                "Columns unique_id, ds, y and, where some days sold out and the refused left no record, "
+                "censored: 1 (true) where demand was at least y, 0 (false, empty) where it was y."
+            ),
         ),
         "pressure": (import_pressure, "Columns starts_utc, requests, busy_seconds."),
     }

@@ -15,7 +15,7 @@ from forecasting import store
 from forecasting.announced import announced, with_announced
 from forecasting.decisions.policy import policy_from
 from forecasting.drift_watch import drifted
-from forecasting.frames import ID, TIME, VALUE
+from forecasting.frames import CENSORED, ID, TIME, VALUE
 from forecasting.selections import SELECTION, keep_selection, kept_selection, selection_id
 from forecasting.training import Trained, train_branches
 
@@ -25,7 +25,7 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
     known = demand(engine, until=run.period)
     policy = policy_from(run.parameters["policy"])
     until = date.fromisoformat(run.parameters["until"])
-    histories = {branch: known.loc[known[ID] == branch, [TIME, VALUE]] for branch in branch_ids}
+    histories = {branch: known.loc[known[ID] == branch, [TIME, VALUE, CENSORED]] for branch in branch_ids}
     told = announced(engine, run, histories, until, policy)
     healthy = drifted(engine, run.period, policy).fit  # else what was selected is no longer right
     # one seed for all branches: path k of each draws the same past days, so that sums keep the dependence

@@ -83,7 +83,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help=".csv, .csv.gz or .parquet with unique_id, ds, y; an empty y or absent step is unknown, not 0",
+        help=".csv, .csv.gz or .parquet with unique_id, ds, y; an empty y or absent step is unknown, not 0. "
+        "With --freq D a column censored (1 or 0) may mark days whose demand was at least y: they are filled "
+        "in to learn from, and no forecast is judged by them",
     )
     parser.add_argument("--freq", choices=FREQUENCIES, default="D", help="grain of ds (default D)")
     parser.add_argument(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
+from booking_core.read.bank import bank_settings
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import ForecastRun, sample_paths
 from booking_core.read.scores import forecast_scores
@@ -18,6 +19,7 @@ from forecasting.decisions.plan import WEEKS8
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast
 from forecasting.frames import ID, TIME, VALUE, Floats, SamplePaths
+from forecasting.models.bounds import at_least_days, filled_series
 from forecasting.models.paths import arrange, ranks_of
 from forecasting.models.weeks8 import weeks8_levels, weeks8_paths
 from forecasting.periods import horizon_end
@@ -38,11 +40,13 @@ def weeks8_instead(
     Unfit where no branch has enough demand, or where weeks8 would have erred as much on the days that showed
     the drift. A branch whose demand is stale or short has none, and keeps its quotas.
     """
+    country = bank_settings(engine).country
     known = demand(engine, since=day - timedelta(days=HISTORY_DAYS - 1), until=day, region=region)
     histories = {
         str(branch): daily
         for branch, rows in known.groupby(ID)
-        if len(daily := _daily(rows)) >= LEAST_DAYS and stale((day - daily.index[-1].date()).days, policy).fit
+        if len(daily := _daily(rows, country)) >= LEAST_DAYS
+        and stale((day - daily.index[-1].date()).days, policy).fit
     }
     if not histories:
         return {}, Verdict(False, f"weeks8 needs {LEAST_DAYS} known days", Veto.DRIFT)
@@ -60,10 +64,11 @@ def weeks8_instead(
     return {branch: BranchForecast(WEEKS8, paths) for branch, paths in updated.items()}, verdict
 
 
-def _daily(rows: pd.DataFrame) -> pd.Series:
-    """The branch's units by day, NaN where nothing is known between two known days."""
+def _daily(rows: pd.DataFrame, country: str) -> pd.Series:
+    """The branch's units by day, NaN where nothing is known between two known days, bounds filled in."""
     y = rows.set_index(TIME)[VALUE].sort_index()
-    return y.reindex(pd.date_range(y.index[0], y.index[-1], freq="D", unit="us"))
+    y = y.reindex(pd.date_range(y.index[0], y.index[-1], freq="D", unit="us"))
+    return filled_series(y, at_least_days({"": rows}).get(""), country)
 
 
 def _paths(

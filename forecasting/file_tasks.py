@@ -167,7 +167,9 @@ def in_batches(
     """
     from tqdm import tqdm  # noqa: PLC0415
 
-    series = {str(name): group[["ds", "y"]] for name, group in frame.groupby("unique_id", sort=True)}
+    series = {
+        str(name): group.drop(columns="unique_id") for name, group in frame.groupby("unique_id", sort=True)
+    }
     names = list(series)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     size = min(BATCH_SERIES, max(LEAST_BATCH, -(-len(names) // cores)))

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 from pyarrow import ArrowException
 
-from forecasting.frames import ID, TIME, VALUE, series_frame
+from forecasting.frames import CENSORED, ID, TIME, VALUE, series_frame
 
 COLUMNS: Final = (ID, TIME, VALUE)
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 STEPS_PER_DAY: Final = {"D": 1, "h": 24, "30min": 48}
+MARKS: Final = {"1": True, "true": True, "0": False, "false": False, "": False}
+"""What `censored` may say, in any case."""
 UNKNOWN_TEXTS: Final = ("", "nan", "na", "null", "none")
 
 _OTHER_SEPARATORS = (";", "\t", "|")
@@ -94,8 +96,9 @@ def read_series(path: Path, freq: str) -> SeriesFile:
     """The series of a file at a grain (D, h, 30min); FileProblemError tells what is wrong and where.
 
     An empty `y` (or nan, NA, null) is unknown. `ds` is naive local time on the grain's grid. Each pair of
-    id and `ds` stands once. `y` is a finite number, 0 or more: it counts demand. Further columns are
-    ignored.
+    id and `ds` stands once. `y` is a finite number, 0 or more: it counts demand. An optional column
+    `censored` (1 or true, 0 or false or nothing) marks days whose demand is known only as at least `y`; it is
+    kept where it marks any. Further columns are ignored.
     """
     suffix = check_suffix(path)
     if path.is_dir():
@@ -133,7 +136,13 @@ def read_series(path: Path, freq: str) -> SeriesFile:
             f"{path}: {place} {second} repeats {place} {_first(same)}: {ID} {ids.loc[second]!r}, "
             f"{TIME} {raw[TIME].loc[second]}; expected each pair once (add the two up, or drop one{clock})"
         )
-    frame = series_frame(pd.DataFrame({ID: ids, TIME: times, VALUE: values}))
+    columns = {ID: ids, TIME: times, VALUE: values}
+    if CENSORED in raw:
+        marked = _marks(raw[CENSORED], complain)
+        if freq != "D":
+            complain.where(marked, CENSORED, raw[CENSORED], "marks a step of the day; expected --freq D")
+        columns |= {CENSORED: marked} if marked.any() else {}
+    frame = series_frame(pd.DataFrame(columns))
     return SeriesFile(frame, time_format, integer_ids)
 
 
@@ -187,7 +196,7 @@ def _first(flags: pd.Series) -> int:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """The three columns as text, indexed by the line they stand on."""
+    """The columns as text, indexed by the line they stand on."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.name.lower().endswith(".gz") else path.read_bytes()
         text = data.decode("utf-8-sig")
@@ -199,11 +208,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise FileProblemError(f"{path}: cannot be read: {error.strerror}") from error
     lines: list[int] = []
-    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         places = _places(path, header)
+        columns: dict[str, list[str]] = {name: [] for name, _ in places}
         for row in reader:
             if not row or (len(row) == 1 and not row[0].strip()):
                 continue
@@ -221,10 +230,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _places(path: Path, header: list[str]) -> list[tuple[str, int]]:
-    """Where each of the three columns stands."""
+    """Where each column stands; `censored` only where there is one."""
     if not any(header):
         raise FileProblemError(f"{path}: is empty; expected a header line with {', '.join(COLUMNS)}")
-    for name in COLUMNS:
+    names = (*COLUMNS, CENSORED) if CENSORED in header else COLUMNS
+    for name in names:
         if header.count(name) != 1:
             found = "is missing" if name not in header else "stands more than once"
             other = next((sign for sign in _OTHER_SEPARATORS if len(header) == 1 and sign in header[0]), None)
@@ -233,19 +243,19 @@ def _places(path: Path, header: list[str]) -> list[tuple[str, int]]:
                 f"{path}: line 1: column {name} {found} in {', '.join(header)}; "
                 f"expected {', '.join(COLUMNS)}{remedy}"
             )
-    return [(name, header.index(name)) for name in COLUMNS]
+    return [(name, header.index(name)) for name in names]
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    """The three columns, indexed by row from 1."""
+    """The columns, indexed by row from 1."""
     try:
         table = pd.read_parquet(path)
     except (ArrowException, OSError, ValueError) as error:
         raise FileProblemError(f"{path}: is no Parquet file: {str(error).splitlines()[0]}") from error
     if set(COLUMNS) & set(table.index.names):
         table = table.reset_index()
-    _places(path, [str(name) for name in table.columns])
-    chosen = table[list(COLUMNS)]
+    places = _places(path, [str(name) for name in table.columns])
+    chosen = table[[name for name, _ in places]]
     return chosen.set_axis(np.arange(1, len(chosen) + 1), axis=0)
 
 
@@ -285,3 +295,11 @@ def _values(texts: pd.Series, complain: _Complaints) -> pd.Series:
     )
     complain.where(values < 0, VALUE, texts, "is negative; demand is 0 or more")
     return values
+
+
+def _marks(texts: pd.Series, complain: _Complaints) -> pd.Series:
+    """Which rows are known only as "at least"; nothing = exact."""
+    written = texts.astype("str").str.strip().str.lower().where(texts.notna(), "")
+    written = written.str.removesuffix(".0")  # Parquet numbers with a blank among them are 1.0
+    complain.where(~written.isin(MARKS), CENSORED, texts, "is no mark; expected 1 or true, 0 or false")
+    return written.map(MARKS).astype("bool")

@@ -18,6 +18,8 @@ import pandas as pd
 ID: Final = "unique_id"
 TIME: Final = "ds"
 VALUE: Final = "y"
+CENSORED: Final = "censored"
+"""A history's optional column: true where demand is known only as at least `y`."""
 MEAN: Final = "mean"
 
 QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -45,7 +47,10 @@ def history_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def series_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """Many series as columns `unique_id` (str), `ds` (naive), `y` (float), sorted by id and `ds`."""
+    """Many series as columns `unique_id` (str), `ds` (naive), `y` (float), sorted by id and `ds`.
+
+    `censored` (bool) is kept where it is given.
+    """
     typed = pd.DataFrame(
         {
             ID: frame[ID].astype("str"),
@@ -53,6 +58,8 @@ def series_frame(frame: pd.DataFrame) -> pd.DataFrame:
             VALUE: pd.to_numeric(frame[VALUE]).astype("float64"),
         }
     )
+    if CENSORED in frame:
+        typed[CENSORED] = frame[CENSORED].astype("bool")
     return typed.sort_values([ID, TIME], ignore_index=True)
 
 

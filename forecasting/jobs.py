@@ -83,6 +83,7 @@ def start_training(period: str) -> str:
             "paths": PATHS,
             "policy": policy.as_record(),
             "synthetic_ratio": _synthetic_ratio(known),
+            "censored_ratio": _censored_ratio(known),
         },
         libraries={name: version(name) for name in ("prophet", "pandas", "numpy", "holidays")},
     )
@@ -322,6 +323,11 @@ def _synthetic_ratio(known: pd.DataFrame) -> float:
     """The share of all units learned from that is synthetic."""
     units = float(known["y"].sum())
     return round(float((known["y"] * known["synthetic_ratio"]).sum()) / units, 4) if units else 0.0
+
+
+def _censored_ratio(known: pd.DataFrame) -> float:
+    """The share of all known branch days whose demand is known only as "at least"."""
+    return 0.0 if known.empty else round(float(known["censored"].mean()), 4)
 
 
 def _mean(column: pd.Series) -> float | None:

@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 from sqlalchemy import Engine
 
+from booking_core.read.demand import demand
 from booking_core.read.plans import plan_items
 from forecasting.decisions.guardrails import Veto
 from forecasting.decisions.score import PlanScore, score_plan_day
@@ -26,6 +27,16 @@ def judged_plans(plans: pd.DataFrame) -> pd.DataFrame:
     """
     would_be = (plans["status"] == "kept") & (plans["verdict"] == Veto.BAD_PLANS)
     return plans[plans["status"].isin(JUDGED_STATUSES) | would_be]
+
+
+def exact_demand(engine: Engine, since: date, until: date) -> dict[tuple[str, date], float]:
+    """Units by branch and day, both days included; without days whose demand is known only as "at least".
+
+    Of those nothing can be said: neither how far a forecast was off nor how many a limit turned away.
+    """
+    came = demand(engine, since=since, until=until)
+    exact = came[~came["censored"]].to_dict("records")
+    return {(row["unique_id"], row["ds"].date()): row["y"] for row in exact}
 
 
 def day_items(engine: Engine, plan_id: str) -> pd.DataFrame:

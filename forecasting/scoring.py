@@ -10,7 +10,6 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import regions
-from booking_core.read.demand import demand
 from booking_core.read.forecasts import forecast_days, latest_run
 from booking_core.read.plans import plans
 from booking_core.read.scores import forecast_scores, plan_scores
@@ -24,14 +23,13 @@ from forecasting.decisions.score import (
     summarise,
 )
 from forecasting.frames import QUANTILES
-from forecasting.judged import day_items, judged_plans, scored_day
+from forecasting.judged import day_items, exact_demand, judged_plans, scored_day
 
 
 def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     """What the scores of the `score_days` days up to the period say, once all of them are scored."""
     since = period - timedelta(days=policy.score_days - 1)
-    came = demand(engine, since=since, until=period)
-    actual = {(row["unique_id"], row["ds"].date()): row["y"] for row in came.to_dict("records")}
+    actual = exact_demand(engine, since, period)
     forecasts = _forecasts(engine, since, period, actual)
     planned = _plans(engine, since, period, actual, policy)
     store.save_scores(engine, forecasts, planned)

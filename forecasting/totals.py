@@ -10,7 +10,6 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import bank_settings
-from booking_core.read.demand import demand
 from booking_core.read.plans import plans
 from booking_core.read.pressure import pressure_quarters
 from booking_core.read.scores import plan_total_scores, server_scores
@@ -26,7 +25,7 @@ from forecasting.decisions.score import (
     score_plan_total,
     score_server_day,
 )
-from forecasting.judged import day_items, judged_plans, scored_day
+from forecasting.judged import day_items, exact_demand, judged_plans, scored_day
 
 LATE_DAYS: Final = 7
 """How far a job that stood still catches up: plans whose last day passed earlier are not scored any more."""
@@ -49,8 +48,7 @@ def plan_totals(engine: Engine, regions: list[str], period: date, policy: Policy
             if items.empty or not period - timedelta(days=LATE_DAYS) <= items["day"].max() <= period:
                 continue
             if came is None:
-                rows = demand(engine, since=oldest, until=period).to_dict("records")
-                came = {(row["unique_id"], row["ds"].date()): row["y"] for row in rows}
+                came = exact_demand(engine, oldest, period)
             days = [
                 score
                 for day in sorted(set(items["day"]))

@@ -14,6 +14,7 @@ from forecasting.decisions.guardrails import Verdict, Veto, series_verdict, stal
 from forecasting.decisions.plan import KEEP
 from forecasting.decisions.policy import Policy
 from forecasting.frames import QUANTILES, TIME, VALUE, SamplePaths, forecast_frame
+from forecasting.models.bounds import at_least_days, filled_series, told
 from forecasting.models.calendar import check_country
 from forecasting.models.components import WEEKS8, Rates
 from forecasting.models.panel import WEEK, panel_of
@@ -55,7 +56,8 @@ def train_branches(
 ) -> dict[str, Trained]:
     """The forecast of each branch from its last known day through `until`, by id.
 
-    histories: `ds`, `y` of days up to the period. Branches that are trained together are judged together:
+    histories: `ds`, `y` and, optionally, `censored` (see models.train.train_panel) of days up to the period.
+    Branches that are trained together are judged together:
     their champion, weights and spread draw on all of them. The champion is used where no veto meets it; else
     weeks8 where the history is fresh and two weeks long; else the branch keeps its quotas. extras: further
     day features by id. chosen: an earlier selection, used where exactly its branches are trained,
@@ -84,7 +86,15 @@ def train_branches(
             given={"country": country, "seed": seed, "paths": paths, "extras": extras},
         )
         for name, known in members.items():
-            judged = _judged(made[name], known, period=period, newest=newest, until=until, policy=policy)
+            judged = _judged(
+                made[name],
+                known,
+                period=period,
+                newest=newest,
+                until=until,
+                country=country,
+                policy=policy,
+            )
             trained[name] = replace(judged, chosen=used)
     return {name: trained[name] for name in histories}
 
@@ -126,7 +136,8 @@ def _together(
         ordered = {name: histories[name] for name in chosen.ids}
         return dict(train_panel(ordered, steps, selection=chosen.selection, **given)), chosen
     series = {name: regular_series(history, "D") for name, history in histories.items()}
-    selection = select(panel_of(series, check_country(given["country"])), steps, extras=given["extras"])
+    panel = panel_of(series, check_country(given["country"]), at_least_days(histories))
+    selection = select(panel, steps, extras=given["extras"])
     made = train_panel(histories, steps, selection=selection, **given)
     # a selection leaves the rates of the levels open: the forecast chose them, and a refresh keeps them
     rates = tuple(Rates(**forecast.parameters["rates"]) for forecast in made.values())
@@ -140,12 +151,14 @@ def _judged(
     period: date,
     newest: date,
     until: date,
+    country: str,
     policy: Policy,
 ) -> Trained:
     """The branch with its champion, or what stands in for a champion that is vetoed."""
     steps = (until - newest).days
     if isinstance(made, str):
-        return _fallback(known, Verdict(False, f"training failed: {made}", Veto.FAILED), None, steps, PATHS)
+        failed = Verdict(False, f"training failed: {made}", Veto.FAILED)
+        return _fallback(known, failed, None, steps, PATHS, country)
     verdict = series_verdict(
         age_days=(period - newest).days,
         observations=made.observations,
@@ -156,11 +169,16 @@ def _judged(
     )
     if verdict.fit:
         return Trained(_choice(made, made.champion, made.why), made.quantiles, made.paths, None)
-    return _fallback(known, verdict, made, steps, len(made.paths.values))
+    return _fallback(known, verdict, made, steps, len(made.paths.values), country)
 
 
 def _fallback(
-    known: pd.DataFrame, verdict: Verdict, made: SeriesForecast | None, steps: int, paths: int
+    known: pd.DataFrame,
+    verdict: Verdict,
+    made: SeriesForecast | None,
+    steps: int,
+    paths: int,
+    country: str,
 ) -> Trained:
     """The weeks8 forecast, with why the champion was not used; keep where weeks8 has too little to go on."""
     veto = verdict.reason if isinstance(verdict.reason, Veto) else None
@@ -168,7 +186,9 @@ def _fallback(
         why = f"{verdict.condition}; weeks8 needs {WEEKS8_LEAST_DAYS} known days"
         return _keep(why, veto, observations=len(known))
     y = known.set_index(TIME)[VALUE].sort_index()
+    at_least = at_least_days({"": known}).get("")
     y = y.reindex(pd.date_range(y.index[0], y.index[-1], freq="D", unit="us"))
+    y = filled_series(y, at_least, country)
     days = pd.date_range(y.index[-1] + pd.Timedelta(days=1), periods=steps, freq="D", unit="us")
     seed = 0 if made is None else int(made.parameters["seed"])
     values = weeks8_paths(y.to_numpy(), steps, season=WEEK, paths=paths, rng=np.random.default_rng(seed))
@@ -176,6 +196,7 @@ def _fallback(
         # the vetoed champion's paths still say which days go together, with which branches
         values = arrange(np.sort(values, axis=0), ranks_of(made.paths.values))
     why = f"weeks8: {'' if made is None else made.champion + ' '}vetoed ({veto}), {verdict.condition}"
+    why += told(0 if at_least is None else len(at_least), len(known))
     choice = _choice(made, WEEKS8, why) if made else _nothing(WEEKS8, why, observations=len(known))
     return Trained(choice, forecast_frame(days, values, QUANTILES), SamplePaths(days[0].date(), values), veto)
 

@@ -142,7 +142,8 @@ def make_components(
     extras: further day features by id (index days, past and coming); series that share them share the frame.
     """
     if len(panel.days) > MOST_DAYS:
-        panel = replace(panel, days=panel.days[-MOST_DAYS:], values=panel.values[:, -MOST_DAYS:])
+        newest = panel.values[:, -MOST_DAYS:]
+        panel = replace(panel, days=panel.days[-MOST_DAYS:], values=newest, bounds=None)
     work = _Work.of(panel, steps, rates, extras or {})
     quantiles = {name: np.full((len(panel.ids), len(MODEL_LEVELS), steps), np.nan) for name in among}
     fits: tuple[LevelFit | None, ...] = (None,) * len(panel.ids)

@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from forecasting.frames import SCORED_QUANTILES, TIME, VALUE, Floats
+from forecasting.frames import CENSORED, SCORED_QUANTILES, TIME, VALUE, Floats
+from forecasting.models.bounds import at_least_days, filled_series
 from forecasting.models.calendar import check_country
 from forecasting.models.components import make_components
 from forecasting.models.intraday import PER_DAY, intraday_models, train_intraday
@@ -62,10 +63,12 @@ def evaluate_panel(
 
     Origins are the last `folds` horizons' beginnings, one step (a day at finer grains) further apart than the
     horizon; those with less than two weeks before them are left out, so the list may be empty. challengers:
-    StatsForecast's models, too.
+    StatsForecast's models, too. Days marked `censored` are filled in for every model to learn from, and are
+    unknown where forecasts are judged.
     """
     country = check_country(country)
     series = {name: regular_series(history, freq) for name, history in histories.items()}
+    at_least = at_least_days(histories)
     per_day = PER_DAY.get(freq, 1)
     scores: list[tuple[str, Score]] = []
     for number in range(folds):
@@ -77,22 +80,31 @@ def evaluate_panel(
         }
         if not past:
             break
-        made = _answers(past, horizon, freq=freq, country=country, seed=seed)
+        made = _answers(past, at_least, horizon, freq=freq, country=country, seed=seed)
         for name, known in past.items():
             y = series[name]
             coming = y.iloc[len(known) : len(known) + horizon]
+            if name in at_least:
+                coming = coming.mask(pd.DatetimeIndex(coming.index).isin(at_least[name]))
             if not coming.notna().any():
                 continue
-            answers = made[name] | _simple(known, horizon, per_day, seed=seed, challengers=challengers)
+            learned = filled_series(known, at_least.get(name), country)
+            answers = made[name] | _simple(learned, horizon, per_day, seed=seed, challengers=challengers)
             scores += [
-                (name, _score(model, coming, quantiles, known.to_numpy(), season=WEEK * per_day))
+                (name, _score(model, coming, quantiles, learned.to_numpy(), season=WEEK * per_day))
                 for model, quantiles in answers.items()
             ]
     return scores
 
 
 def _answers(
-    past: Mapping[str, pd.Series], horizon: int, *, freq: str, country: str, seed: int
+    past: Mapping[str, pd.Series],
+    at_least: Mapping[str, pd.DatetimeIndex],
+    horizon: int,
+    *,
+    freq: str,
+    country: str,
+    seed: int,
 ) -> dict[str, dict[str, Floats]]:
     """By id and model: the quantiles (SCORED_QUANTILES, steps) of the components and the champion."""
     histories = {
@@ -109,10 +121,12 @@ def _answers(
                 models = intraday_models(known, coming, freq=freq, country=country, seed=seed)
                 made[name] |= {model: values[SCORED] for model, values in models.items()}
         return made
+    for name in at_least.keys() & histories.keys():
+        histories[name][CENSORED] = histories[name][TIME].isin(at_least[name])
     forecasts = train_panel(histories, horizon, country=country, seed=seed)
     for name, known in past.items():
         made[name] = {CHAMPION: forecasts[name].levels[SCORED]}
-        components = make_components(panel_of({name: known}, country), horizon).quantiles
+        components = make_components(panel_of({name: known}, country, at_least), horizon).quantiles
         made[name] |= {
             model: values[0][SCORED] for model, values in components.items() if np.isfinite(values).all()
         }

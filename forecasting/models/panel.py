@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forecasting.frames import Floats
+from forecasting.models.bounds import filled
 from forecasting.models.gaps import Gap, without_gaps
 from forecasting.models.level_regression import Bools
 from forecasting.models.openings import Openings
@@ -28,7 +29,8 @@ class Panel:
     """Daily series (series, days) on the same days, NaN = unknown; a series may begin or end within them.
 
     `opened` (series, days + coming days) says which days are open; `gaps` names the days of wrong records
-    that were made unknown, by id.
+    that were made unknown, by id. `bounds` (series, days): what was recorded on days known only as "at
+    least", NaN on all others, None where there is no such day; `values` has there what was filled in.
     """
 
     ids: tuple[str, ...]
@@ -37,13 +39,31 @@ class Panel:
     country: str
     openings: tuple[Openings, ...]
     gaps: Mapping[str, Sequence[Gap]]
+    bounds: Floats | None = None
+
+    @property
+    def recorded(self) -> Floats:
+        """The values as recorded: bounds where demand is known only as "at least"."""
+        return self.values if self.bounds is None else np.where(self.bounded, self.bounds, self.values)
+
+    @property
+    def exact(self) -> Floats:
+        """The values that a forecast can be held against: unknown where only a bound is known."""
+        return self.values if self.bounds is None else np.where(self.bounded, np.nan, self.values)
+
+    @property
+    def bounded(self) -> Bools:
+        """Which days are known only as "at least"."""
+        if self.bounds is None:
+            return np.zeros(self.values.shape, dtype=bool)
+        bounded: Bools = ~np.isnan(self.bounds)
+        return bounded
 
     def until(self, day: int) -> Panel:
-        """The panel as it was known before position `day`; openings learned again."""
-        days = self.days[:day]
-        values = self.values[:, :day]
-        openings = tuple(_openings(row, days, self.country) for row in values)
-        return Panel(self.ids, days, values, self.country, openings, {})
+        """The panel as it was known before position `day`; openings learned and bounds filled in again."""
+        return _panel(
+            self.ids, self.days[:day], self.recorded[:, :day], self.bounded[:, :day], self.country, {}
+        )
 
     def opened(self, steps: int) -> Bools:
         """Which days are open (series, days + steps)."""
@@ -55,10 +75,13 @@ class Panel:
         return pd.date_range(self.days[-1] + pd.Timedelta(days=1), periods=steps, freq="D", unit="us")
 
 
-def panel_of(series: Mapping[str, pd.Series], country: str) -> Panel:
+def panel_of(
+    series: Mapping[str, pd.Series], country: str, at_least: Mapping[str, pd.DatetimeIndex] | None = None
+) -> Panel:
     """The panel of regular daily series (NaN = unknown), by id, in the ids' order.
 
-    Days of wrong records (outages, double imports) are made unknown and named in `gaps`.
+    Days of wrong records (outages, double imports) are made unknown and named in `gaps`. at_least: the days
+    whose demand is known only so, by id; they are filled in.
     """
     gaps: dict[str, Sequence[Gap]] = {}
     kept: dict[str, pd.Series] = {}
@@ -70,8 +93,26 @@ def panel_of(series: Mapping[str, pd.Series], country: str) -> Panel:
     last = max(y.index[-1] for y in kept.values())
     days = pd.date_range(first, last, freq="D", unit="us")
     values = np.array([y.reindex(days).to_numpy(dtype=np.float64) for y in kept.values()])
-    openings = tuple(_openings(row, days, country) for row in values)
-    return Panel(tuple(kept), days, values, country, openings, gaps)
+    marked = np.zeros(values.shape, dtype=bool)
+    for place, name in enumerate(kept):
+        if at_least and name in at_least:
+            marked[place] = days.isin(at_least[name]) & ~np.isnan(values[place])
+    return _panel(tuple(kept), days, values, marked, country, gaps)
+
+
+def _panel(
+    ids: tuple[str, ...],
+    days: pd.DatetimeIndex,
+    recorded: Floats,
+    bounded: Bools,
+    country: str,
+    gaps: Mapping[str, Sequence[Gap]],
+) -> Panel:
+    openings = tuple(_openings(row, days, country) for row in recorded)
+    if not bounded.any():
+        return Panel(ids, days, recorded, country, openings, gaps)
+    values = filled(recorded, bounded, days, openings, country)
+    return Panel(ids, days, values, country, openings, gaps, np.where(bounded, recorded, np.nan))
 
 
 def _openings(row: Floats, days: pd.DatetimeIndex, country: str) -> Openings:

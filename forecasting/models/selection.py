@@ -122,7 +122,10 @@ def select(panel: Panel, steps: int, *, extras: Mapping[str, pd.DataFrame] | Non
     made = [
         make_components(panel.until(fold.origin), fold.days, groups=groups, extras=extras) for fold in folds
     ]
-    actual = np.stack([_actual(panel, fold.origin, fold.days) for fold in folds], axis=1)
+    actual, exact = (
+        np.stack([_on_open_days(panel, values, fold.origin, fold.days) for fold in folds], axis=1)
+        for values in (panel.values, panel.exact)
+    )
     scored = np.stack(
         [[one.quantiles[name][:, SCORED] for name in COMPONENTS] for one in made], axis=2
     )  # (models, series, folds, levels, steps)
@@ -130,7 +133,7 @@ def select(panel: Panel, steps: int, *, extras: Mapping[str, pd.DataFrame] | Non
         [special_days(panel.days[fold.origin : fold.origin + fold.days], panel.country) for fold in folds]
     )
     failures = {name: text for one in made for name, text in one.failures.items()}
-    return choose(actual, scored, special, groups=groups, folds=len(folds), failures=failures)
+    return choose(actual, scored, special, exact=exact, groups=groups, folds=len(folds), failures=failures)
 
 
 def choose(
@@ -138,6 +141,7 @@ def choose(
     scored: Floats,
     special: Bools,
     *,
+    exact: Floats | None = None,
     groups: list[list[int]],
     folds: int,
     failures: dict[str, str],
@@ -147,8 +151,11 @@ def choose(
     """The selection from the folds.
 
     actual: (series, folds, steps); scored: (models in the order of `names`, series, folds, levels, steps);
-    special: (folds, steps).
+    special: (folds, steps). exact: as `actual`, days known only as "at least" unknown instead of filled in.
+    Models are judged on exact days alone. Weights and spread are learned on filled-in days, too: without them
+    just the busy days would be missing, and both would come out too low.
     """
+    exact = actual if exact is None else exact
     told = "".join(f"; no prophet for {name}'s group: {text}" for name, text in failures.items())
     answered = ~np.isnan(actual) & ~np.isnan(scored).any(axis=3)  # (models, series, folds, steps)
     counts = answered.sum(axis=(1, 2, 3))
@@ -168,9 +175,12 @@ def choose(
     ]
     mixed_flat = np.where(ordinary, *(np.tensordot(each, flat, 1) for each in found))
     weights = Weights(*(_spread_over(each, judged, len(names)) for each in found))
-    size = max(float(np.abs(y).sum()), 1e-9)
-    wql = {names[model]: _loss(y, flat[place]) / size for place, model in enumerate(judged)}
-    wql[COMBINATION] = _loss(y, mixed_flat) / size
+    sure = ~np.isnan(exact[usable])
+    if not sure.any():
+        return unjudged(len(actual), groups, f"no day of any fold is known exactly{told}", names=names)
+    size = max(float(np.abs(y[sure]).sum()), 1e-9)
+    wql = {names[model]: _loss(y[sure], flat[place][:, sure]) / size for place, model in enumerate(judged)}
+    wql[COMBINATION] = _loss(y[sure], mixed_flat[:, sure]) / size
     least = min(wql, key=lambda name: (wql[name], name))
     champion = least if wql[COMBINATION] > CHANCE_RATIO * wql[least] else COMBINATION
     if champion != COMBINATION:
@@ -179,10 +189,10 @@ def choose(
     mixed = np.stack([combined(scored[:, :, fold], weights, special[fold]) for fold in range(folds)], axis=1)
     spread = learn_spread(actual, mixed, special, BAND)
     series_wql, weeks8_wql, coverage80 = _series_scores(
-        actual, mixed, scored[names.index(WEEKS8)], special, spread
+        actual, exact, mixed, scored[names.index(WEEKS8)], special, spread
     )
     middle = mixed[:, :, BAND[1]]
-    seen = ~np.isnan(actual) & ~np.isnan(middle)
+    seen = ~np.isnan(exact) & ~np.isnan(middle)
     ranked = ", ".join(f"{name} {score:.4f}" for name, score in sorted(wql.items(), key=lambda item: item[1]))
     rank = "lowest WQL" if champion == least else "steadiest within 5 % of the lowest WQL"
     why = f"{champion}: {rank} in {folds} folds of {actual.shape[2]} {unit} ({ranked})"
@@ -200,7 +210,7 @@ def choose(
         series_wql=series_wql,
         weeks8_wql=weeks8_wql,
         coverage80=coverage80,
-        wape=float(np.abs(actual - middle)[seen].sum() / max(actual[seen].sum(), 1e-9)),
+        wape=float(np.abs(exact - middle)[seen].sum() / max(exact[seen].sum(), 1e-9)),
         failures=failures,
     )
 
@@ -267,9 +277,9 @@ def special_days(days: pd.DatetimeIndex, country: str) -> Bools:
     return special
 
 
-def _actual(panel: Panel, origin: int, days: int) -> Floats:
-    """What came on the fold's days, closed days left out: every model knows them."""
-    coming = panel.values[:, origin : origin + days]
+def _on_open_days(panel: Panel, values: Floats, origin: int, days: int) -> Floats:
+    """The panel's values on the fold's days, closed days left out: every model knows them."""
+    coming = values[:, origin : origin + days]
     opened = panel.opened(0)[:, origin : origin + days]
     return np.where(opened, coming, np.nan)
 
@@ -283,7 +293,7 @@ def _loss(actual: Floats, quantiles: Floats) -> float:
 
 
 def _series_scores(
-    actual: Floats, mixed: Floats, plain: Floats, special: Bools, spread: Spread
+    actual: Floats, exact: Floats, mixed: Floats, plain: Floats, special: Bools, spread: Spread
 ) -> tuple[Floats, Floats, Floats]:
     """By series: WQL of the champion (widened) and of `plain`; coverage, each fold calibrated on the rest."""
     count, folds = actual.shape[:2]
@@ -295,17 +305,17 @@ def _series_scores(
         others = [other for other in range(folds) if other != fold]
         learned = learn_spread(actual[:, others], mixed[:, others], special[others], BAND)
         held = learned.widened(mixed[:, fold], special[fold], middle)
-        came = actual[:, fold]
+        came = exact[:, fold]
         seen = ~np.isnan(came) & ~np.isnan(held[:, 0])
         hits[:, 0] += ((came >= held[:, BAND[0]]) & (came <= held[:, BAND[2]]) & seen).sum(axis=1)
         hits[:, 1] += seen.sum(axis=1)
     for place in range(count):
-        seen = ~np.isnan(actual[place]) & ~np.isnan(mixed[place, :, 0])
-        size = float(np.abs(actual[place][seen]).sum())
+        seen = ~np.isnan(exact[place]) & ~np.isnan(mixed[place, :, 0])
+        size = float(np.abs(exact[place][seen]).sum())
         if size <= 0.0:
             continue
-        own[place] = _loss(actual[place][seen], np.moveaxis(wide[place], 1, 0)[:, seen]) / size
-        simple[place] = _loss(actual[place][seen], np.moveaxis(plain[place], 1, 0)[:, seen]) / size
+        own[place] = _loss(exact[place][seen], np.moveaxis(wide[place], 1, 0)[:, seen]) / size
+        simple[place] = _loss(exact[place][seen], np.moveaxis(plain[place], 1, 0)[:, seen]) / size
         inside[place] = hits[place, 0] / max(hits[place, 1], 1.0)
     return own, simple, inside
 

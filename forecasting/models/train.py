@@ -20,6 +20,7 @@ from forecasting.frames import (
     history_frame,
     quantile_column,
 )
+from forecasting.models.bounds import at_least_days, told
 from forecasting.models.calendar import check_country
 from forecasting.models.components import COMPONENTS, DAYTYPE, MODEL_LEVELS
 from forecasting.models.explain import DayEffects, day_effects, explanation
@@ -106,11 +107,12 @@ def train_panel(
 ) -> dict[str, SeriesForecast]:
     """The forecast of each series for `horizon_days` days after its own last day, by id.
 
-    histories: columns `ds` naive, `y` ≥ 0. Missing days and NaN are unknown, not 0. Rows may be in any order;
-    two rows of one day raise ValueError, as do an empty history, a negative `y` and a horizon below 1; an
-    unknown country raises UnknownCountryError. extras: further day features by id (index days, past and
-    coming). selection: a champion chosen before, for a refresh. explain: tell what made each day's forecast.
-    The same arguments give the same numbers.
+    histories: columns `ds` naive, `y` ≥ 0 and, optionally, `censored`: true on days whose demand is known
+    only as at least `y`; they are filled in before models learn, and no model is judged by them. Missing days
+    and NaN are unknown, not 0. Rows may be in any order; two rows of one day raise ValueError, as do an empty
+    history, a negative `y` and a horizon below 1; an unknown country raises UnknownCountryError. extras:
+    further day features by id (index days, past and coming). selection: a champion chosen before, for a
+    refresh. explain: tell what made each day's forecast. The same arguments give the same numbers.
 
     Series that end together are judged together; path k of each draws the same past days, so that sums over
     branches keep what they have in common.
@@ -127,6 +129,7 @@ def train_panel(
         made |= _train_together(
             members,
             horizon_days,
+            at_least=at_least_days({name: histories[name] for name in members}),
             country=country,
             seed=seed,
             paths=paths,
@@ -141,6 +144,7 @@ def _train_together(
     series: Mapping[str, pd.Series],
     steps: int,
     *,
+    at_least: Mapping[str, pd.DatetimeIndex],
     country: str,
     seed: int,
     paths: int,
@@ -149,7 +153,7 @@ def _train_together(
     explain: bool,
 ) -> dict[str, SeriesForecast]:
     """The forecasts of series that end on the same day."""
-    panel = panel_of(series, country)
+    panel = panel_of(series, country, at_least)
     chosen = selection or select(panel, steps, extras=extras)
     forecast = forecast_panel(panel, steps, chosen, extras=extras, chosen_rates=selection is not None)
     known = (~np.isnan(panel.values)).sum(axis=1)
@@ -160,7 +164,7 @@ def _train_together(
             levels[place], names[place] = _naive(panel, place, steps, seed), SEASONAL_NAIVE
         elif days < LEAST_WEEKS * WEEK:
             names[place] = BORROWED if len(panel.ids) > 1 else SEASONAL_NAIVE
-        levels[place] = _whole(panel.values[place], levels[place])
+        levels[place] = _whole(panel.recorded[place], levels[place])
     rng = np.random.default_rng(seed)
     drawn = past_days(RESIDUAL_DAYS, paths=paths, steps=steps, rng=rng)
     joined = joint_paths(levels, MODEL_LEVELS, forecast.residuals, drawn, np.random.default_rng([seed, 1]))
@@ -195,11 +199,12 @@ def _answer(
     why = chosen.why
     if instead is not None:
         why = f"{instead}: {known} known days, weeks8 needs {LEAST_WEEKS * WEEK}"
+    bounded = panel.bounded[place]
     scored = instead is None
     rates = forecast.made.rates[place]
     return SeriesForecast(
         champion=instead or chosen.champion,
-        why=why,
+        why=why + told(int(bounded.sum()), known),
         days=forecast.days,
         levels=levels,
         paths=SamplePaths(forecast.days[0].date(), paths),
@@ -219,6 +224,11 @@ def _answer(
                 {"day": gap.day.isoformat(), "kind": str(gap.kind), "units": gap.units, "why": gap.why}
                 for gap in panel.gaps.get(name, ())
             ],
+            "filled_in": {
+                "days": int(bounded.sum()),
+                "recorded_units": round(float(panel.recorded[place, bounded].sum()), 2),
+                "units": round(float(panel.values[place, bounded].sum()), 2),
+            },
         },
     )
 

@@ -182,6 +182,20 @@ def test_backtest_ranks_the_models_on_the_same_steps(
     assert len(scores) == 2 * 2 * 5
 
 
+def test_days_marked_censored_lift_the_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Capped at 30 on its busiest days, marked or not: the marks lift the upper quantile, and are told."""
+    table = daily("a", 300).assign(censored=lambda t: (t["y"] > 30).astype(int))
+    table["y"] = table["y"].clip(upper=30)
+    sums = {}
+    for name, written in {"marked": table, "ignored": table.drop(columns="censored")}.items():
+        written.to_csv(tmp_path / "in.csv", index=False)
+        out = tmp_path / f"{name}.csv"
+        assert run("forecast", "--input", tmp_path / "in.csv", "--horizon", 14, "--output", out) == 0
+        sums[name] = pd.read_csv(out)["q0.9"].sum()
+        assert ("at least" in capsys.readouterr().out) == (name == "marked")
+    assert sums["marked"] > 1.05 * sums["ignored"]
+
+
 def test_a_backtest_without_enough_history_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,14 @@ def written(folder: Path, text: str, name: str = "demand.csv") -> Path:
             "line 2, column ds: '2024-01-01 09:30:00' is off the grid of --freq D",
         ),
         (HEADER + ",2024-01-01,1\n", "line 2, column unique_id: '' is empty"),
+        (
+            "unique_id,ds,y,censored\na,2024-01-01,1,1\na,2024-01-02,1,full\n",
+            "line 3, column censored: 'full' is no mark; expected 1 or true, 0 or false",
+        ),
+        (
+            "unique_id,ds,y,censored,censored\na,2024-01-01,1,1,1\n",
+            "line 1: column censored stands more than once",
+        ),
         (HEADER + "a,2024-01-01\n", "line 2 has 2 fields; expected 3"),
         (HEADER + "a,2024-01-01,1\nb,2024-01-01,1\na,2024-01-01,2\n", "line 4 repeats line 2: unique_id 'a'"),
         (HEADER + '"a,2024-01-01,1\n', "expected plain CSV"),
@@ -180,3 +188,27 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(tmp_path: Path
         check_writable(tmp_path / "out.csv")
     with pytest.raises(FileProblemError, match="cannot be written to"):
         check_writable(Path("/proc/out.csv"))  # refuses root, too
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_marks_of_days_known_only_as_at_least_are_read(tmp_path: Path, suffix: str) -> None:
+    """Numbers, words and blanks; a file that marks nothing reads as one without the column."""
+    frame = pd.DataFrame({"unique_id": "a", "ds": ["2024-01-01", "2024-01-02", "2024-01-03"], "y": 1})
+    path = tmp_path / f"demand.{suffix}"
+    for marks, expected in (
+        ([1, None, 0], [True, False, False]),
+        (["", "TRUE", "false"], [False, True, False]),
+    ):
+        table = frame.assign(censored=marks)
+        table.to_parquet(path) if suffix == "parquet" else table.to_csv(path, index=False)
+        assert read_series(path, "D").frame["censored"].tolist() == expected
+    frame.assign(censored=0).to_csv(tmp_path / "none.csv", index=False)
+    assert "censored" not in read_series(tmp_path / "none.csv", "D").frame
+
+
+def test_marks_are_of_days_and_not_of_hours(tmp_path: Path) -> None:
+    """At a finer grain nothing fills them in, so they are refused; the column without any mark is not."""
+    hours = "unique_id,ds,y,censored\na,2024-01-01 09:00,1,0\na,2024-01-01 10:00,1,{}\n"
+    with pytest.raises(FileProblemError, match="line 3, column censored: '1' marks a step of the day"):
+        read_series(written(tmp_path, hours.format(1)), "h")
+    assert len(read_series(written(tmp_path, hours.format(0)), "h").frame) == 2
