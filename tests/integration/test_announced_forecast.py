@@ -15,6 +15,7 @@ from booking_core.database import write_transaction
 from booking_core.read.forecasts import forecast_days, sample_paths, series_details
 from forecasting import jobs
 from forecasting.announced import announced_of
+from forecasting.models.train import train_panel
 from tests.support.bank import Bank
 from tests.support.planning import WEEK
 from tests.support.recorded import event_row, put
@@ -143,6 +144,46 @@ def test_branches_with_the_same_events_share_their_features() -> None:
     assert made.effects == {}
     assert "pay_day" not in announced_of(found, scopes, histories, days, "none", ()).features["a"]
     assert announced_of(found.iloc[:0], scopes, histories, days, "none", ()).features == {}
+
+
+def test_a_school_break_of_every_year_is_learned_and_told() -> None:
+    """Three summers' breaks of nine days at half as much again lift the fourth, as the explanation says."""
+    days = pd.date_range("2023-01-02", "2026-07-29", freq="D", unit="us")
+    breaks = [date(year, 7, 6) for year in (2023, 2024, 2025, 2026)]
+    found = pd.DataFrame(
+        [
+            event_row(
+                f"summer-{first.year}", kind="school_holiday", name="Summer break", first_day=first,
+                last_day=first + timedelta(days=8), expected_effect_ratio=np.nan,
+            )
+            for first in breaks
+        ]
+    ).astype({"first_day": "datetime64[us]", "last_day": "datetime64[us]"})  # fmt: skip
+    on = np.logical_or.reduce([(days.date >= d) & (days.date <= d + timedelta(days=8)) for d in breaks])
+    usual = 5.0 * np.array([WEEK[day.weekday()] for day in days])
+    noise = np.exp(0.1 * np.random.default_rng(1).standard_normal(len(days)))
+    known = days <= pd.Timestamp("2026-07-01")
+    y = usual * np.where(on, 1.5, 1.0) * noise
+    histories = {BRANCH: pd.DataFrame({"ds": days[known], "y": y[known]})}
+    told = announced_of(found, {BRANCH: ("bank:bank",)}, histories, days, "none", ())
+    assert told.effects == {}  # nobody's estimate is needed
+    made, plain = (
+        train_panel(histories, 28, country="none", seed=1, paths=20, extras=extras, explain=True)[BRANCH]
+        for extras in (told.features, None)
+    )
+    coming = on[~known]
+    ratio = (made.quantiles["q0.5"] / plain.quantiles["q0.5"]).to_numpy()
+    assert ratio[coming].mean() > 1.06  # one model of three knows of events
+    assert ratio[~coming].mean() == pytest.approx(1.0, abs=0.03)
+    effects = [
+        table[table["part"] == "event"]
+        for table in (made.explanation, plain.explanation)
+        if table is not None
+    ]
+    effect = effects[0].set_index("ds")["effect"].reindex(days[~known]).to_numpy()
+    assert effect[coming].mean() == pytest.approx(1.5, abs=0.15)
+    assert effect[~coming].mean() == pytest.approx(1.0, abs=0.03)
+    assert (effects[1]["effect"] == 1.0).all()  # the control: unannounced, it is no event
 
 
 def stored(bank: Bank) -> list[list[str]]:
