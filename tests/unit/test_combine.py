@@ -80,3 +80,12 @@ def test_without_folds_the_spread_is_the_usual_one() -> None:
     actual, quantiles = panel(1.0)
     spread = learn_spread(np.full_like(actual, np.nan), quantiles, np.zeros((3, 28), dtype=bool), BAND)
     assert spread.series == pytest.approx(np.full(6, USUAL_SPREAD))
+
+
+def test_a_loss_of_next_to_nothing_has_weights_too() -> None:
+    """One wild forecast among exact ones makes a gradient beyond any power: weights stay shares."""
+    quantiles = np.zeros((3, 3, 20))
+    quantiles[0, :, 0] = 781.0
+    weights = learn_weights(np.full(20, 0.015625), quantiles, np.array([0.1, 0.5, 0.9]))
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[0] < 0.01
