@@ -197,11 +197,11 @@ def kept(due: date, today: date, offered: date | None, ended: date | None) -> bo
     offered: the business day of the entry's first offer. ended: when it ended without one for reasons of its
     own (it left, booked by itself, was no longer eligible): then nobody knows.
     """
+    if due >= today:  # not before its day is over: else kept ones were counted early, broken ones late
+        return None
     if offered is not None and offered <= due:
         return True
-    if due >= today or (ended is not None and ended <= due):
-        return None
-    return False
+    return None if ended is not None and ended <= due else False
 
 
 def shortfall(chances: Sequence[float], were_kept: Sequence[bool]) -> float:

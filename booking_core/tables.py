@@ -378,6 +378,7 @@ waitlist = Table(
         postgresql_where=text("status = 'waiting'"),
     ),
     Index("ix_waitlist_queue", "branch_id", "status", "priority", "joined_utc"),
+    Index("ix_waitlist_joined", "joined_utc", "entry_ref"),
     Index(
         "uq_waitlist_live_loan",
         "loan_ref",

@@ -239,7 +239,7 @@ def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[Limi
                     period_kind=str(period_kind),
                     period_start=row["period_start"].date(),
                     limit_units=int(row["limit_units"] - row["extra_units"]),  # a plan sets what is beneath
-                    used_units=int(row["used_units"]),
+                    used_units=max(0, int(row["used_units"] - row["extra_units"])),
                     channel=row["channel"],
                     unplanned_units=_unplanned(row),
                 )

@@ -196,7 +196,11 @@ def _set_limits(connection: Connection, plan: StoredPlan) -> dict[int, tuple[int
     wanted = {quotas.period_of(item): item for item in plan.items if item.new_limit is not None}
     quotas.make_counters(connection, wanted)
     replaced = quotas.read_counters(connection, wanted, lock=True)
-    limits = {period: max(item.new_limit, replaced[period].used_units) for period, item in wanted.items()}
+    # extra units lie on top of the limit, and what uses them needs no room beneath
+    limits = {
+        period: max(item.new_limit, replaced[period].used_units - replaced[period].extra_units)
+        for period, item in wanted.items()
+    }
     quotas.set_overrides(connection, {period: (limit, plan.row.plan_id) for period, limit in limits.items()})
     return {item.seq: (limits[period], replaced[period].override_units) for period, item in wanted.items()}
 

@@ -65,6 +65,17 @@ def test_an_extra_plan_supersedes_no_quota_plan_and_is_no_newer(desk: Desk) -> N
     assert (desk.counter(), extra(desk), desk.status("x1")) == ((0, 6, "q2"), 3, "applied")
 
 
+def test_a_plan_applied_again_over_extra_units_raises_nothing(desk: Desk) -> None:
+    """What uses the extra units needs no room in the limit beneath; what exceeds both does."""
+    for n in range(7):
+        desk.book(f"X{n}")
+    raises(desk, "x1", 8)
+    desk.make("q1", item(5), period="2026-03-02")
+    assert (desk.counter(), extra(desk)) == ((7, 5, "q1"), 3)
+    desk.make("q2", item(2), period="2026-03-03")
+    assert (desk.counter(), extra(desk)) == ((7, 4, "q2"), 3)
+
+
 def test_taking_it_back_ends_its_units_only(desk: Desk) -> None:
     """A rollback ends what the plan added, never what another did."""
     raises(desk, "x1", 8)

@@ -92,8 +92,9 @@ def test_days_of_a_week_share_its_room() -> None:
 def test_a_promise_is_kept_by_an_offer_in_time() -> None:
     """Judged once the day is over; who left before, or booked otherwise, tells nothing."""
     due, after = TODAY, TODAY + timedelta(days=1)
-    assert kept(due, TODAY, due, None) is True  # known at once
     assert kept(due, TODAY, None, None) is None  # the day is not over
+    assert kept(due, TODAY, due, None) is None  # else kept ones would count before broken ones do
+    assert kept(due, after, due, None) is True
     assert kept(due, after, None, None) is False
     assert kept(due, after, after, None) is False
     assert kept(due, after, None, due) is None
