@@ -22,8 +22,6 @@ LEAST_HISTORY: Final = 28
 """Days of history below which nothing is promised."""
 MOST_HISTORY: Final = 56
 """Days of history that a promise looks back on."""
-MOST_ASKED: Final = 0.99
-"""However often promises were broken, this chance suffices for the next."""
 SHRINK: Final = 30
 """So many promises that said the truth are added to those that are known."""
 MOST_STEP: Final = 2
@@ -75,7 +73,11 @@ class Promise:
     """What is told to who joins: a place by that day with that chance, or the chance by the last day."""
 
     by: date | None
+    """The day that is promised, at a chance of PROMISED_CHANCE or more; None where no day is that safe."""
     chance: float
+    """What is told."""
+    raw: float
+    """As reckoned, before anything is taken off for broken promises: by that promises are judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ def promise(
     whose sum reaches `place`: the empirical distribution of a sum over overlapping windows (Boylan & Babai
     2016) with the circular blocks of Politis & Romano (1992), so that every day counts alike and a longer
     wait never looks worse. A window is at most half as long as the history. On top come the units that the
-    next plan is expected to open, with the chance that one is applied by then; and where promises were broken
-    more often than they said, more is asked of the next ones and less is told.
+    next plan is expected to open, with the chance that one is applied by then. Where promises were broken more
+    often than they said, that much less is told, and a day is promised only where what is told is 90 % still.
     It assumes that the coming days free as the last ones did, that what is freed suits whoever is first, that
     everyone ahead takes a place and none comes in ahead by priority. Today counts nothing.
     """
@@ -157,9 +159,9 @@ def promise(
         )
         planned = 1.0 - (1.0 - outlook.plan_chance) ** days
         chance = alone + planned * (opened - alone)
-        if chance >= min(PROMISED_CHANCE + outlook.shortfall, MOST_ASKED):
-            return Promise(today + timedelta(days=days), chance - outlook.shortfall)
-    return Promise(None, max(0.0, chance - outlook.shortfall))
+        if (told := chance - outlook.shortfall) >= PROMISED_CHANCE:
+            return Promise(today + timedelta(days=days), told, chance)
+    return Promise(None, max(0.0, chance - outlook.shortfall), chance)
 
 
 def opening(days: Sequence[PlannedDay]) -> int:

@@ -205,7 +205,7 @@ def _look(
     today = now.settings.local_day(now.business)
     outlook = replace(outlooks.outlook(connection, entry, today, now.settings), shortfall=short)
     told = promise(freed, place, today, entry.latest_day, outlook)
-    entry = replace(entry, promise=_promise_json(told, short) if told else None)
+    entry = replace(entry, promise=_promise_json(told) if told else None)
     if loan is None or place > 1:
         return Look(entry, None)
     free = waitlist.free_slots(connection, entry.branch_id, entry.wished_day, entry.latest_day)
@@ -326,7 +326,7 @@ def _body(core: Core, connection: Connection, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _promise_json(told: Promise, short: float) -> dict[str, Any]:
-    """What is told, and the chance before `short` was taken off it: by that promises are judged."""
-    chance = round(told.chance, 3)
-    return {"by": told.by and told.by.isoformat(), "chance": chance, "raw": round(told.chance + short, 3)}
+def _promise_json(told: Promise) -> dict[str, Any]:
+    """The promise as the entry keeps it; who waits is told `by` and `chance`."""
+    by = told.by and told.by.isoformat()
+    return {"by": by, "chance": round(told.chance, 3), "raw": round(told.raw, 3)}

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from booking_core.domain import QuotaKey, QuotaState
-from booking_core.queueing import Outlook, PlannedDay, Promise, kept, opening, promise, shortfall
+from booking_core.queueing import (
+    PROMISED_CHANCE,
+    Outlook,
+    PlannedDay,
+    Promise,
+    kept,
+    opening,
+    promise,
+    shortfall,
+)
 from metrics.contract import PeriodKind, ScopeKind
 from tests.support.queueing import TODAY
 
@@ -26,11 +35,11 @@ def test_what_the_next_plan_opens_counts_with_the_chance_of_a_plan() -> None:
     """Five units opened by the next plan promise the fifth in line tomorrow if plans are always applied."""
     latest = TODAY + timedelta(days=9)
     quiet = [0] * 28
-    assert promise(quiet, 5, TODAY, latest, Outlook(5, 1.0)) == Promise(TODAY + timedelta(days=1), 1.0)
-    assert promise(quiet, 6, TODAY, latest, Outlook(5, 1.0)) == Promise(None, 0.0)
+    assert promise(quiet, 5, TODAY, latest, Outlook(5, 1.0)) == Promise(TODAY + timedelta(days=1), 1.0, 1.0)
+    assert promise(quiet, 6, TODAY, latest, Outlook(5, 1.0)) == Promise(None, 0.0, 0.0)
     # a plan on half of the days: one within four days with 94 %
     told = promise(quiet, 5, TODAY, latest, Outlook(5, 0.5))
-    assert told == Promise(TODAY + timedelta(days=4), 1 - 0.5**4)
+    assert told == Promise(TODAY + timedelta(days=4), 1 - 0.5**4, 1 - 0.5**4)
 
 
 def test_broken_promises_make_the_next_ones_more_careful() -> None:
@@ -41,9 +50,25 @@ def test_broken_promises_make_the_next_ones_more_careful() -> None:
     careful = promise(history, 1, TODAY, latest, Outlook(shortfall=0.05))
     assert bold is not None
     assert careful is not None
-    assert bold == Promise(TODAY + timedelta(days=1), 26 / 28)
+    assert bold == Promise(TODAY + timedelta(days=1), 26 / 28, 26 / 28)
     assert careful.by == TODAY + timedelta(days=2)
     assert careful.chance == pytest.approx(27 / 28 - 0.05)
+    assert careful.raw == 27 / 28
+
+
+@given(HISTORIES, st.integers(1, 40), st.floats(0, 1))
+def test_a_day_is_promised_at_ninety_percent_or_not_at_all(
+    freed: list[int], place: int, short: float
+) -> None:
+    """However often promises were broken; and they are judged by what was reckoned, also where that is cut."""
+    latest = TODAY + timedelta(days=14)
+    told = promise(freed, place, TODAY, latest, Outlook(shortfall=short))
+    plain = promise(freed, place, TODAY, latest)
+    assert told is not None
+    assert plain is not None
+    assert told.by is None or told.chance >= PROMISED_CHANCE
+    assert told.chance == max(0.0, told.raw - short)
+    assert plain.raw == plain.chance <= told.raw <= 1.0
 
 
 @given(HISTORIES, st.integers(1, 40), st.integers(0, 30), st.floats(0, 1), st.floats(0, 1))
@@ -126,7 +151,7 @@ def test_promises_become_true_when_releases_dry_up() -> None:
                 continue
             days = (made.by - TODAY).days
             told.append(made.chance)
-            raw.append(made.chance + short)
+            raw.append(made.raw)
             came.append(any(rng.random() < 0.35 for _ in range(days)))  # it frees less than it did
         half = len(told) // 2
         return sum(told[half:]) / (len(told) - half), sum(came[half:]) / (len(came) - half)

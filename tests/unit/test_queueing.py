@@ -91,19 +91,21 @@ def test_the_position_counts_who_waits_ahead_for_days_that_one_could_take_too() 
 
 def test_a_steady_branch_promises_the_day_its_releases_reach_the_position() -> None:
     """With two units freed every day the fifth in line is promised the third day."""
-    assert promise([2] * 28, 5, TODAY, TODAY + timedelta(days=20)) == Promise(TODAY + timedelta(days=3), 1.0)
+    assert promise([2] * 28, 5, TODAY, TODAY + timedelta(days=20)) == Promise(
+        TODAY + timedelta(days=3), 1.0, 1.0
+    )
 
 
 def test_without_a_safe_date_the_chance_by_the_latest_day_is_told() -> None:
     """One unit a week, looked at for two days ahead: the share of two-day windows that hold one."""
     told = promise([0, 0, 0, 0, 0, 0, 1] * 8, 1, TODAY, TODAY + timedelta(days=2))
-    assert told == Promise(None, 16 / 56)
+    assert told == Promise(None, 16 / 56, 16 / 56)
 
 
 def test_nothing_is_promised_from_too_short_a_history() -> None:
     """27 days are too few; and a wait that ends today has no chance that could be told."""
     assert promise([9] * 27, 1, TODAY, TODAY + timedelta(days=9)) is None
-    assert promise([9] * 28, 1, TODAY, TODAY) == Promise(None, 0.0)
+    assert promise([9] * 28, 1, TODAY, TODAY) == Promise(None, 0.0, 0.0)
 
 
 @given(HISTORIES, st.integers(1, 40), st.integers(0, 70))
