@@ -24,7 +24,6 @@ from benchmarks.support.rounds import Figure
 from forecasting.frames import Floats
 from forecasting.replay.faults import FAULTS
 from forecasting.replay.policies import (
-    by_forecast,
     by_trust,
     in_proportion,
     last_week,
@@ -176,10 +175,7 @@ def _broken(replay: QuotaReplay) -> tuple[dict[str, float], dict[str, int]]:
     worse: dict[str, float] = {}
     distrusted: dict[str, int] = {}
     for name, fault in FAULTS.items():
-        models = {
-            model: by_forecast(fault(levels, FAULTY_SINCE), totals)
-            for model, levels in replay.rolling.models.items()
-        }
+        models = {name: fault(levels, FAULTY_SINCE) for name, levels in replay.rolling.models.items()}
         quotas, nights = by_trust(values, first, models, totals)
         unmet = float(np.maximum(came - quotas[:, FAULTY_SINCE:], 0.0).sum())
         worse[name] = unmet / unmet_plain - 1.0 if unmet_plain > 0 else 0.0

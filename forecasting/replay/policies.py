@@ -11,8 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from forecasting.decisions.allocation import split_total
-from forecasting.decisions.trust import EVEN, LAST_WEEK, WEEKDAY_MEAN, YEAR_MEAN, faded, mixed, trust
+from forecasting.decisions.allocation import Integers, split_total
+from forecasting.decisions.trust import PRIOR, faded, past_ways, pooled, trust
 from forecasting.frames import Floats
 from forecasting.models.components import MODEL_LEVELS
 from forecasting.models.paths import stratified_levels
@@ -23,7 +23,12 @@ MEAN_WEEKS: Final = 8
 GRAINS: Final = 2_000
 """A week's total is shared out in so many grains: demand of a replay may be money or parts of a unit."""
 SAMPLES: Final = 200
+POOL: Final = "pool"
 _LEVELS: Final = np.array(MODEL_LEVELS)
+_WEIGHTS: Final = np.array(
+    [np.interp(stratified_levels(SAMPLES), _LEVELS, unit) for unit in np.eye(len(_LEVELS))]
+).T
+"""(SAMPLES, MODEL_LEVELS): quantiles @ weights = evenly spread paths, interpolated between the levels."""
 
 
 def weekly_totals(values: Floats, first: int) -> Floats:
@@ -68,61 +73,52 @@ def year_quantile(values: Floats, first: int, days: int, level: float) -> Floats
     )
 
 
-def by_forecast(levels: Floats, totals: Floats) -> Floats:
-    """The totals shared out by the forecast: each night what is left of the week over the days that are left.
-
-    levels: (days, series, MODEL_LEVELS, 7), row k made on the eve of day k. A unit set for a day that has
-    passed is gone, whether it was used or not.
-    """
-    days, series = levels.shape[:2]
-    steps = stratified_levels(SAMPLES)
-    quotas = np.zeros((series, days))
-    for place in np.flatnonzero(totals > 0):
-        grain = totals[place] / GRAINS
-        for day in range(days):
-            if day % WEEK == 0:
-                left = GRAINS
-            ahead = levels[day, place, :, : WEEK - day % WEEK]
-            paths = np.stack([np.interp(steps, _LEVELS, quantiles) for quantiles in ahead.T])
-            units = int(split_total(left, paths / grain).units[0])
-            quotas[place, day] = units * grain
-            left -= units
-    return quotas
-
-
 def by_trust(
     values: Floats, first: int, models: Mapping[str, Floats], totals: Floats
 ) -> tuple[Floats, list[dict[str, float]]]:
-    """Slotcast's quotas with a total, and the trust of each night in each way to share it out.
+    """Slotcast's quotas with a total, and the trust of each night in each way to foretell.
 
-    models: the quotas of `by_forecast` by model. Each night every way is judged by the days that have come,
-    on all series together; what the mix has set is gone, so the last day of a week takes what is left.
+    models: by name, levels (days, series, MODEL_LEVELS, 7), row k made on the eve of day k. Each night what
+    is left of the week is shared out over the days that are left, by all ways together; and on paper by each
+    of them alone, of which the days that have come are the judge, on all series together. A unit set for a
+    day that has passed is gone, whether it was used or not.
     """
-    some = next(iter(models.values()))
-    days = some.shape[1]
-    ways = {
-        **models,
-        YEAR_MEAN: in_proportion(weekday_mean(values, first, days, YEAR_WEEKS), totals),
-        EVEN: in_proportion(np.ones_like(some), totals),
-        WEEKDAY_MEAN: in_proportion(weekday_mean(values, first, days), totals),
-        LAST_WEEK: in_proportion(last_week(values, first, days), totals),
-    }
-    losses = dict.fromkeys(ways, 0.0)
+    days, series = next(iter(models.values())).shape[:2]
+    losses = dict.fromkeys([*models, *PRIOR], 0.0)
+    left = {way: np.full(series, GRAINS) for way in [POOL, *losses]}
+    grains = np.where(totals > 0, totals, 1.0) / GRAINS
     nights: list[dict[str, float]] = []
-    quotas = np.zeros_like(some)
+    quotas = np.zeros((series, days))
     for day in range(days):
         if day % WEEK == 0:
-            left = totals.copy()
+            left = {way: np.where(totals > 0, GRAINS, 0) for way in left}
+        steps = WEEK - day % WEEK
+        told = {name: _paths(levels[day, :, :, :steps]) for name, levels in models.items()}
+        ways = told | past_ways(values[:, : first + day], steps)
         weights = trust(losses)
         nights.append(weights)
-        wanted = mixed({way: units[:, day] for way, units in ways.items()}, weights)
-        quotas[:, day] = left if day % WEEK == WEEK - 1 else np.minimum(wanted, left)
-        left = left - quotas[:, day]
+        units = {
+            way: _first_day(paths / grains[:, None, None], left[way])
+            for way, paths in {POOL: pooled(ways, weights), **ways}.items()
+        }
+        left = {way: left[way] - units[way] for way in left}
+        quotas[:, day] = units[POOL] * grains
         came = values[:, first + day]
-        unserved = {way: float(np.maximum(came - units[:, day], 0.0).sum()) for way, units in ways.items()}
+        unserved = {way: float(np.maximum(came - units[way] * grains, 0.0).sum()) for way in ways}
         usual = float(values[:, first + day - YEAR_WEEKS * WEEK : first + day].mean(axis=1).sum())
         losses = faded(losses, unserved, usual)
     return quotas, nights
+
+
+def _paths(levels: Floats) -> Floats:
+    """Quantiles (series, MODEL_LEVELS, steps) as ascending paths (series, steps, SAMPLES)."""
+    paths: Floats = np.einsum("pl,slt->stp", _WEIGHTS, levels)
+    return paths
+
+
+def _first_day(paths: Floats, left: Integers) -> Integers:
+    """The grains of the first day of paths (series, steps, n), each series with its own left to share out."""
+    return np.array([split_total(int(n), own).units[0] for n, own in zip(left, paths, strict=True)])
 
 
 def foresight(demand: Floats, totals: Floats) -> Floats:
@@ -135,13 +131,12 @@ def policies_with_total(
 ) -> dict[str, Floats]:
     """The quotas of every policy at the same weekly totals.
 
-    models: what each model of the forecast said, as for `by_forecast`; upper: further policies' weights.
+    models: what each model of the forecast said, as for `by_trust`; upper: further policies' weights.
     """
     days = next(iter(models.values())).shape[0]
     totals = weekly_totals(values, first)
     came = values[:, first : first + days]
-    shared = {name: by_forecast(levels, totals) for name, levels in models.items()}
-    slotcast, _ = by_trust(values, first, shared, totals)
+    slotcast, _ = by_trust(values, first, models, totals)
     return {
         "static": in_proportion(np.ones_like(came), totals),
         "last_week": in_proportion(last_week(values, first, days), totals),

@@ -43,7 +43,7 @@ class Rolling:
     def models(self) -> dict[str, Floats]:
         """What a total is shared out by: the forecast, and its models that answered every night.
 
-        weeks8 is left out: the mean of the weekday is a way to share already, and a better one.
+        weeks8 is left out: the past eight weeks are a way of their own already (decisions.trust).
         """
         sound = {
             name: levels

@@ -12,7 +12,7 @@ from forecasting.frames import Floats
 from forecasting.models.components import MODEL_LEVELS
 from forecasting.replay.faults import FAULTS
 from forecasting.replay.policies import (
-    by_forecast,
+    in_proportion,
     policies_at_level,
     policies_with_total,
     weekly_totals,
@@ -105,7 +105,8 @@ def test_a_sound_forecast_closes_most_of_the_gap_and_a_broken_one_harms_little()
     broken = judged(window(values), Rolling(MONDAY, FAULTS["spikes"](levels, 0), {}, ()), service_level=0.9)
     unmet = {r.policy: r.unmet for r in broken.results if r.setting == SAME_TOTAL}
     assert unmet[SLOTCAST] < 1.1 * unmet["last_week"]
-    alone = by_forecast(FAULTS["spikes"](levels, 0), weekly_totals(values, FIRST))
+    spiked = FAULTS["spikes"](levels, 0)[:, :, MODEL_LEVELS.index(0.5), 0].T
+    alone = in_proportion(spiked, weekly_totals(values, FIRST))
     assert np.maximum(values[:, FIRST:] - alone, 0).sum() > 1.5 * unmet["last_week"]  # the control
 
 
