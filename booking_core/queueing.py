@@ -52,6 +52,8 @@ class Entry:
     skipped_reason: str | None = None
     """Why it cannot take what is free just now; None = it is in turn."""
     promise: dict[str, Any] | None = None
+    due_day: date | None = None
+    """By when the promise is to be kept: the day promised, else the last one; None = nothing was promised."""
 
     @property
     def service_day(self) -> date:
@@ -142,8 +144,8 @@ def promise(
     whose sum reaches `place`: the empirical distribution of a sum over overlapping windows (Boylan & Babai
     2016) with the circular blocks of Politis & Romano (1992), so that every day counts alike and a longer
     wait never looks worse. A window is at most half as long as the history. On top come the units that the
-    next plan is expected to open, with the chance that one is applied by then. Where promises were broken more
-    often than they said, that much less is told, and a day is promised only where what is told is 90 % still.
+    next plan is expected to open, with the chance that one is applied by then. Where promises were broken
+    more often than they said, that much less is told, and a day is promised only where that is 90 % still.
     It assumes that the coming days free as the last ones did, that what is freed suits whoever is first, that
     everyone ahead takes a place and none comes in ahead by priority. Today counts nothing.
     """

@@ -363,6 +363,7 @@ waitlist = Table(
     Column("status", String(16), nullable=False, comment="waiting | offered | booked | left | expired"),
     Column("joined_utc", UtcDateTime, nullable=False),
     Column("promise", JSON, comment="date and chance promised at joining"),
+    Column("due_day", Date, comment="by when the promise is to be kept; null = nothing was promised"),
     Column("booking_ref", String(40), comment="the offer, then the booking it became"),
     Column("actor", String(64), nullable=False, comment="who put it on the list"),
     Column("closed_reason", String(32), comment="why it left or expired, told to the customer"),
@@ -378,7 +379,7 @@ waitlist = Table(
         postgresql_where=text("status = 'waiting'"),
     ),
     Index("ix_waitlist_queue", "branch_id", "status", "priority", "joined_utc"),
-    Index("ix_waitlist_joined", "joined_utc", "entry_ref"),
+    Index("ix_waitlist_due", "due_day", "entry_ref"),
     Index(
         "uq_waitlist_live_loan",
         "loan_ref",

@@ -6,13 +6,12 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import pandas as pd
-from sqlalchemy import Engine, and_, case, func, or_, select
+from sqlalchemy import Engine, and_, func, or_, select
 
 from booking_core import tables as t
-from booking_core.queueing import kept
+from booking_core.promises import judged_promises
 from booking_core.read.bank import bank_settings
-from booking_core.read.sql import DAY, UTC_TIME, frame, in_region, typed
-from metrics.contract import Reason
+from booking_core.read.sql import DAY, frame, in_region, typed
 
 BUCKETS: Final = (0.0, 0.5, 0.8, 0.9, 0.95, 1.0)
 """Edges of the buckets of told chance; each holds its upper edge, the first its lower one too."""
@@ -67,53 +66,19 @@ def backlog(engine: Engine, *, since: date, region: str | None = None) -> pd.Dat
 def promises(
     engine: Engine, *, since: date, until: date, region: str | None = None, wall_now: datetime | None = None
 ) -> pd.DataFrame:
-    """The promises for the days since..until that can be judged, by day and entry.
+    """The promises due on the days since..until that can be judged, by day and entry.
 
     [entry_ref, branch_id, region_id, due_day, dated (a day was promised; else the chance by the last day
     that suits), chance (told), kept (a place was offered by then)]. A promise of somebody who left before, or
     booked otherwise, cannot be judged. wall_now: aware; default the clock's.
     """
     now, settings = wall_now or datetime.now(UTC), bank_settings(engine)
-    today = settings.local_day(settings.business_now(now))
-    w, e = t.waitlist.c, t.waitlist_events.c
-    own = e.kind.in_(("left", "booked", "expired")) & (
-        func.coalesce(e.reason, "") != Reason.OUTSIDE_BOOKING_WINDOW
+    with engine.connect() as connection:
+        rows = judged_promises(connection, now, settings, since=since, until=until, region=region)
+    found = pd.DataFrame(
+        [[getattr(row, name) for name in _PROMISES] for row in rows], columns=list(_PROMISES)
     )
-    reach = (w.wished_day <= until, w.latest_day >= since, *in_region(w.region_id, region))
-    lives = frame(
-        engine,
-        select(
-            e.entry_ref,
-            func.min(case((e.kind == "offered", e.at_utc))).label("offered"),
-            func.min(case((own, e.at_utc))).label("ended"),
-        )
-        .join(t.waitlist, w.entry_ref == e.entry_ref)
-        .where(*reach)
-        .group_by(e.entry_ref),
-        {"entry_ref": "str", "offered": UTC_TIME, "ended": UTC_TIME},
-    )
-    entries = frame(
-        engine,
-        select(w.entry_ref, w.branch_id, w.region_id, w.latest_day, w.promise).where(*reach),
-        {"entry_ref": "str", "branch_id": "str", "region_id": "str", "latest_day": DAY, "promise": "object"},
-    )
-
-    def day_of(at: pd.Timestamp) -> date | None:
-        return None if pd.isna(at) else settings.local_day(settings.business_at(at.to_pydatetime(), now))
-
-    rows = []
-    for row in entries.merge(lives, on="entry_ref").to_dict("records"):
-        told = row["promise"]
-        if not told:
-            continue
-        due = date.fromisoformat(told["by"]) if told["by"] else row["latest_day"].date()
-        was_kept = kept(due, today, day_of(row["offered"]), day_of(row["ended"]))
-        if was_kept is not None and since <= due <= until:
-            place = {name: row[name] for name in ("entry_ref", "branch_id", "region_id")}
-            judged = {"due_day": due, "dated": bool(told["by"]), "chance": told["chance"], "kept": was_kept}
-            rows.append(place | judged)
-    found = typed(pd.DataFrame(rows, columns=list(_PROMISES)), _PROMISES)
-    return found.sort_values(["due_day", "entry_ref"], ignore_index=True)
+    return typed(found, _PROMISES).sort_values(["due_day", "entry_ref"], ignore_index=True)
 
 
 def promise_calibration(judged: pd.DataFrame) -> pd.DataFrame:

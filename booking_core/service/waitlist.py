@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
-from typing import Any, Final
+from datetime import date, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from booking_core.domain import Booking, FieldError, LoanState, Refused, Wish
 from booking_core.lifecycle import judge_step
-from booking_core.queueing import (
-    MOST_HISTORY,
-    PRIORITIES,
-    Entry,
-    Promise,
-    judge_join,
-    promise,
-    shortfall,
-)
+from booking_core.queueing import PRIORITIES, Entry, Promise, judge_join, promise
+from booking_core.service import prospects
 from booking_core.service.batch import Batch, Job, Needs
 from booking_core.service.batching import do
 from booking_core.service.bookings import (
@@ -38,14 +30,8 @@ from booking_core.service.bookings import (
 from booking_core.service.changes import change_booking, release
 from booking_core.service.core import Asking, Caller, Core, Moment, moment
 from booking_core.service.offers import choose, offer
-from booking_core.settings import BankSettings
 from booking_core.store import bookings, outlooks, slots, waitlist
 from metrics.contract import Channel, Reason, TokenScope
-
-QUARTERS: Final = 96
-"""Quarter-hours of a business day."""
-STEPS: Final = 288
-"""How often a day a branch's history of releases is read again: that takes longer than joining."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +67,9 @@ def join(core: Core, asking: Asking, wanted: Joining) -> Taken | Refusal:
     caller, wish = asking.caller, Wish(wanted.loan_ref, "", wanted.channel)
     with core.engine.connect() as connection:
         now = moment(core, connection)
-    step = int(now.wall.timestamp() * STEPS / (QUARTERS * now.settings.quarter_seconds))
-    freed = _freed(core.engine, wanted.branch_id, step, now.settings)
-    short = _shortfall(core.engine, step, now.settings)
+    history = prospects.freed(core.engine, wanted.branch_id, now), prospects.short(core.engine, now)
     with core.engine.connect() as connection:
-        look = _look(connection, caller, wanted, now, freed, short)
+        look = _look(connection, caller, wanted, now, history)
     if isinstance(look, Refused):
         return refuse(core, asking, look, wish)
     wished, slot_id = look.entry, look.slot_id
@@ -192,8 +176,7 @@ def _look(
     caller: Caller,
     wanted: Joining,
     now: Moment,
-    freed: Sequence[int],
-    short: float,
+    history: tuple[Sequence[int], float | None],
 ) -> Look | Refused:
     """The entry that would be made, with its promise, and a free place for it; or what is wrong with it."""
     region = slots.region_of(connection, wanted.branch_id)
@@ -203,9 +186,11 @@ def _look(
     entry = _entry(caller, wanted, region or "", loan, now)
     place = waitlist.position(connection, entry)
     today = now.settings.local_day(now.business)
-    outlook = replace(outlooks.outlook(connection, entry, today, now.settings), shortfall=short)
-    told = promise(freed, place, today, entry.latest_day, outlook)
-    entry = replace(entry, promise=_promise_json(told) if told else None)
+    freed, short = history
+    if short is not None:
+        outlook = replace(outlooks.outlook(connection, entry, today, now.settings), shortfall=short)
+        if (told := promise(freed, place, today, entry.latest_day, outlook)) is not None:
+            entry = replace(entry, promise=_promise_json(told), due_day=told.by or entry.latest_day)
     if loan is None or place > 1:
         return Look(entry, None)
     free = waitlist.free_slots(connection, entry.branch_id, entry.wished_day, entry.latest_day)
@@ -266,28 +251,6 @@ def _same(known: Entry, wished: Entry, wanted: Joining) -> bool:
     """Whether the loan's entry covers what is wished already, through whatever channel it came."""
     last = known.latest_day if wanted.latest_day is None else wished.latest_day
     return known.branch_id == wished.branch_id and known.covers(wished.wished_day) and known.covers(last)
-
-
-@lru_cache(maxsize=1000)
-def _freed(engine: Engine, branch_id: str, step: int, settings: BankSettings) -> tuple[int, ...]:
-    """What the branch freed in each of the last business days, oldest first, as of one of a day's STEPS."""
-    day = timedelta(seconds=QUARTERS * settings.quarter_seconds)
-    now = datetime.fromtimestamp(0, UTC) + step * day / STEPS
-    first = settings.local_day(settings.business_now(now)) - timedelta(days=MOST_HISTORY)
-    days = [first + timedelta(days=n) for n in range(MOST_HISTORY + settings.booking_window_days + 1)]
-    with engine.connect() as connection:
-        return tuple(waitlist.freed(connection, branch_id, now, day, days))
-
-
-@lru_cache(maxsize=4)
-def _shortfall(engine: Engine, step: int, settings: BankSettings) -> float:
-    """By how much the bank's promises were kept less often than they said, as of one of a day's STEPS."""
-    now = (
-        datetime.fromtimestamp(0, UTC) + step * timedelta(seconds=QUARTERS * settings.quarter_seconds) / STEPS
-    )
-    with engine.connect() as connection:
-        judged = outlooks.judged(connection, now, settings)
-    return shortfall([chance for chance, _ in judged], [was_kept for _, was_kept in judged])
 
 
 def _known(connection: Connection, caller: Caller, entry_ref: str) -> Entry | Refusal | None:

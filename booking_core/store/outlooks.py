@@ -1,27 +1,22 @@
-"""What a promise looks at beyond releases: what the next plan will open, and how promises were kept."""
+"""What a promise looks at beyond releases: what the next plan is expected to open."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
-from booking_core.queueing import MOST_HISTORY, Entry, Outlook, PlannedDay, kept, opening
+from booking_core.queueing import Entry, Outlook, PlannedDay, opening
 from booking_core.settings import BankSettings
 from booking_core.store import quotas, waitlist
-from metrics.contract import Reason
 
-ENDED: Final = ("left", "booked", "expired")
-"""Kinds of events that end an entry without its taking an offer."""
 FRESH_DAYS: Final = 3
 """A forecast made longer ago than this says nothing of the next plan."""
 PLAN_DAYS: Final = 28
 """How often plans are applied is measured on so many last days."""
-MOST_PROMISES: Final = 5_000
-"""So many promises, the newest, tell how they are kept."""
 
 
 def outlook(connection: Connection, entry: Entry, today: date, settings: BankSettings) -> Outlook:
@@ -56,40 +51,6 @@ def outlook(connection: Connection, entry: Entry, today: date, settings: BankSet
         for day in days
     ]
     return Outlook(opening(planned), _plan_chance(connection, entry.region_id, today))
-
-
-def judged(connection: Connection, now: datetime, settings: BankSettings) -> list[tuple[float, bool]]:
-    """(chance as first reckoned, whether kept) of the last promises that can be judged at wall time now."""
-    w, e = t.waitlist.c, t.waitlist_events.c
-    since = now - timedelta(days=2 * MOST_HISTORY) * (settings.quarter_seconds / 900)
-    entries = select(w.entry_ref, w.promise, w.latest_day).where(w.joined_utc >= since)
-    entries = entries.order_by(w.joined_utc.desc(), w.entry_ref).limit(MOST_PROMISES)
-    own = e.kind.in_(ENDED) & (func.coalesce(e.reason, "") != Reason.OUTSIDE_BOOKING_WINDOW)
-    life = (
-        select(
-            e.entry_ref,
-            func.min(case((e.kind == "offered", e.at_utc))).label("offered"),
-            func.min(case((own, e.at_utc))).label("ended"),
-        )
-        .where(e.entry_ref.in_(select(entries.subquery().c.entry_ref)))
-        .group_by(e.entry_ref)
-    )
-    lives = {row.entry_ref: row for row in connection.execute(life)}
-    today = settings.local_day(settings.business_now(now))
-
-    def day_of(at: datetime | None) -> date | None:
-        return None if at is None else settings.local_day(settings.business_at(at, now))
-
-    found = []
-    for row in connection.execute(entries):
-        life_of = lives.get(row.entry_ref)
-        if not row.promise or life_of is None:
-            continue
-        due = date.fromisoformat(row.promise["by"]) if row.promise["by"] else row.latest_day
-        was_kept = kept(due, today, day_of(life_of.offered), day_of(life_of.ended))
-        if was_kept is not None:
-            found.append((float(row.promise.get("raw", row.promise["chance"])), was_kept))
-    return found
 
 
 def _low_quantiles(

@@ -51,6 +51,14 @@ INSERT INTO waitlist
 """
 """A bank as the first schema kept it; two entries of one loan wait."""
 
+PROMISES = (
+    """'{"by": "2026-12-04", "chance": 0.9}'""",
+    """'{"by": null, "chance": 0}'""",
+    "'null'",
+    "NULL",
+)
+"""Promises as the eighth schema kept them."""
+
 SECOND_SCHEMA_ROWS = """
 INSERT INTO forecast_runs (run_id, kind, period, status, trained_utc, parameters) VALUES
     ('r1', 'demand', '2026-11-30', 'ready', '2026-11-30 02:00:00', '{}');
@@ -135,6 +143,26 @@ def test_history_of_the_sixth_schema_is_known_exactly(empty: Engine) -> None:
         connection.execute(insert(tables.demand_history).values(**row))
         found = connection.execute(select(tables.demand_history).order_by("day")).all()
     assert [(r.units, r.synthetic, r.censored) for r in found] == [(8.0, False, False), (9.0, False, True)]
+
+
+def test_promises_of_the_eighth_schema_get_the_day_they_fall_due(empty: Engine) -> None:
+    """The day promised, else the last one that suits; none where nothing was promised."""
+    with empty.begin() as connection:
+        command.upgrade(config(connection), "0002")
+        for statement in FIRST_SCHEMA_ROWS.split(";")[:3]:
+            connection.exec_driver_sql(statement)
+        for n, told in enumerate(PROMISES):
+            connection.exec_driver_sql(
+                "INSERT INTO waitlist (entry_ref, loan_ref, branch_id, region_id, wished_day, latest_day,"
+                f" channel, priority, status, joined_utc, actor, promise) VALUES ('W{n}', 'L1', 'b1', 'n',"
+                f" '2026-11-30', '2026-12-28', 'app', 0, 'left', '2026-11-03 02:00:00', 'test', {told})"
+            )
+    upgrade(empty)
+    with empty.connect() as connection:
+        due = connection.scalars(
+            select(tables.waitlist.c.due_day).order_by(tables.waitlist.c.entry_ref)
+        ).all()
+    assert due == [date(2026, 12, 4), date(2026, 12, 28), None, None]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
+from booking_core.promises import judged_promises
 from booking_core.read.bank import bank_settings
 from booking_core.read.waitlist import promise_calibration, promises
 from booking_core.store import outlooks
@@ -72,7 +73,10 @@ def test_a_limit_below_what_demand_surely_brings_is_expected_to_rise(bank: Bank)
 
 
 def test_promises_are_judged_once_due(bank: Bank) -> None:
-    """Kept, broken, left before, and not due yet: the calibration counts the first two, by what was told."""
+    """Kept, broken, left before, and not due yet: the calibration counts the first two, by what was told.
+
+    Also one of who wished for a far-off day and was promised a place before it.
+    """
     core = core_on(bank.engine)
     full_bank(bank, core)
     due = bank.today - timedelta(days=1)
@@ -86,17 +90,20 @@ def test_promises_are_judged_once_due(bank: Bank) -> None:
         "coming": (coming, "waiting", [("joined", 9)]),
         "undated": ({"by": None, "chance": 0.4}, "expired", [("joined", 9), ("expired", 0)]),
         "none": (None, "waiting", [("joined", 9)]),
+        "far": ({**told, "chance": 0.91}, "offered", [("joined", 9), ("offered", 2)]),
     }
     for name, (promised, status, events) in lives.items():
         bank.add_loan(f"P-{name}")
         latest = bank.today - timedelta(days=1) if name == "undated" else bank.today + timedelta(days=9)
+        wished = bank.today + timedelta(days=5 if name == "far" else -8)
         put(
             bank,
             t.waitlist,
             {
                 "entry_ref": f"W-{name}", "loan_ref": f"P-{name}", "branch_id": "b1", "region_id": "north",
-                "wished_day": bank.today - timedelta(days=8), "latest_day": latest, "channel": "app",
+                "wished_day": wished, "latest_day": latest, "channel": "app",
                 "priority": 0, "status": status, "joined_utc": joined, "promise": promised, "actor": "test",
+                "due_day": promised and date.fromisoformat(promised["by"] or latest.isoformat()),
             },
         )  # fmt: skip
         for kind, ago in events:
@@ -109,15 +116,23 @@ def test_promises_are_judged_once_due(bank: Bank) -> None:
     rows = found[["entry_ref", "dated", "chance", "kept"]].to_numpy().tolist()
     assert rows == [
         ["W-broken", True, 0.92, False],
+        ["W-far", True, 0.91, True],
         ["W-kept", True, 0.92, True],
         ["W-undated", False, 0.4, False],
     ]
     table = promise_calibration(found)
     assert table[["above", "up_to", "promises", "kept_ratio"]].to_numpy().tolist() == [
         [0.0, 0.5, 1.0, 0.0],
-        [0.9, 0.95, 2.0, 0.5],
+        [0.9, 0.95, 3.0, 2 / 3],
     ]
     assert promise_calibration(promises(bank.engine, **span, region="south")).empty
     with bank.engine.connect() as connection:
-        judged = outlooks.judged(connection, NOW, bank_settings(bank.engine))
-    assert sorted(judged) == [(0.4, False), (0.95, False), (0.95, True)]
+        judged = judged_promises(connection, NOW, bank_settings(bank.engine), **span)
+        last = judged_promises(connection, NOW, bank_settings(bank.engine), **span, at_most=1)
+    assert [(told.raw, told.kept) for told in judged] == [
+        (0.95, False),
+        (0.95, True),
+        (0.95, True),
+        (0.4, False),
+    ]
+    assert [told.entry_ref for told in last] == ["W-broken"], "the last to fall due, whoever joined last"
