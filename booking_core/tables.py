@@ -439,6 +439,7 @@ plans = Table(
     Column("note", Text),
     Column("decide_by_utc", UtcDateTime, comment="wall time; a plan still pending then is rejected"),
     Index("ix_plans_kind_region_period", "kind", "region_id", "period"),
+    Index("ix_plans_status", "status", "kind", "region_id"),
     Index(
         "ix_plans_pending",
         "decide_by_utc",

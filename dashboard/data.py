@@ -199,10 +199,17 @@ def intraday(url: str, since: datetime, until: datetime) -> Intraday:
 
 @st.cache_data(ttl=2, max_entries=_ENTRIES, show_spinner=False)
 def latest_plans(url: str, region: str | None, limit: int) -> pd.DataFrame:
-    """The latest quota plans, those of extra units and, for the whole bank, the latest server plan."""
-    found = [plans.plans(engine(url), kind=kind, region=region, limit=limit) for kind in ("quota", "extra")]
-    found += [] if region is not None else [plans.plans(engine(url), kind="server", limit=1)]
-    return pd.concat([made for made in found if len(made)] or found[:1], ignore_index=True)
+    """The latest quota plans, those of extra units and, for the whole bank, the latest server plan.
+
+    And every plan that waits, however many are newer. Newest period first.
+    """
+    source = engine(url)
+    found = [plans.plans(source, kind=kind, region=region, limit=limit) for kind in ("quota", "extra")]
+    found += [plans.plans(source, region=region, status=plans.WAITING, limit=None)]
+    found += [] if region is not None else [plans.plans(source, kind="server", limit=1)]
+    made = pd.concat([some for some in found if len(some)] or found[:1], ignore_index=True)
+    made = made.drop_duplicates("plan_id")
+    return made.sort_values(["period", "created_utc"], ascending=False, kind="stable", ignore_index=True)
 
 
 @st.cache_data(ttl=2, max_entries=_ENTRIES, show_spinner=False)

@@ -77,8 +77,7 @@ def period_report(
 
 def _plans(engine: Engine, since: date, until: date, region: str | None, language: str) -> str:
     """The quota plans made on these days, as a table."""
-    made = plans.plans(engine, kind="quota", region=region, limit=500)
-    made = made[made["period"].between(since.isoformat(), until.isoformat())]
+    made = plans.plans(engine, kind="quota", region=region, periods=(since, until), limit=None)
     if made.empty:
         return f"<p>{escape(text('no_plans', language))}</p>"
     totals = plans.plan_totals(engine, list(made["plan_id"])).set_index("plan_id").to_dict("index")

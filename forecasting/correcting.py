@@ -114,9 +114,8 @@ def correct(at: str | None = None) -> list[dict[str, Any]]:
     outcomes = []
     with CoreClient.from_environment() as core:
         for region in map(str, regions(engine)["region_id"]):
-            waiting = plans(engine, kind=EXTRA, region=region)
-            approved = waiting.loc[waiting["status"] == "approved", "plan_id"]
-            found = [core.plan(str(plan_id)) for plan_id in approved]
+            approved = plans(engine, kind=EXTRA, region=region, status=("approved",), limit=None)
+            found = [core.plan(str(plan_id)) for plan_id in approved["plan_id"]]
             outcomes += [outcome_of(core, plan) for plan in found if plan is not None]
             outcomes += _correct(core, engine, region, quarter, settings, policy)
     return outcomes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Collection, Sequence
+from datetime import date, timedelta
 from typing import Any, Final
 
 import pandas as pd
@@ -13,6 +13,8 @@ from booking_core import tables as t
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 from metrics.contract import NOBODY_DECIDED
 
+WAITING: Final = ("pending", "approved")
+"""Statuses of a plan that waits: for a person, or to be applied after one's word."""
 _QUARTER: Final = "%Y-%m-%dT%H:%M:%SZ"
 _PLANS: Final = {
     "plan_id": "str",
@@ -56,16 +58,29 @@ _ITEMS: Final = {
 
 
 def plans(
-    engine: Engine, *, kind: str | None = None, region: str | None = None, limit: int = 50
+    engine: Engine,
+    *,
+    kind: str | None = None,
+    region: str | None = None,
+    status: Collection[str] | None = None,
+    periods: tuple[date, date] | None = None,
+    limit: int | None = 50,
 ) -> pd.DataFrame:
     """The latest plans, newest period first: the columns of the table, without the fingerprint.
 
-    kind: "quota" or "server" (whose region is "bank"); None = both.
+    kind: "quota", "extra" or "server" (whose region is "bank"). status: in one of these. periods: of these
+    days, both included. None = any. limit: None = all there are; meant for few days, or for statuses that
+    few plans are in.
     """
     p = t.plans.c
+    asked = [p.kind == kind] if kind is not None else []
+    asked += [p.status.in_(status)] if status is not None else []
+    if periods is not None:  # a quarter-hour's period begins with its day
+        first, last = periods
+        asked += [p.period >= first.isoformat(), p.period < (last + timedelta(days=1)).isoformat()]
     statement = (
         select(*(p[name] for name in _PLANS))
-        .where(*in_region(p.region_id, region), *([] if kind is None else [p.kind == kind]))
+        .where(*in_region(p.region_id, region), *asked)
         .order_by(p.period.desc(), p.created_utc.desc(), p.plan_id)
         .limit(limit)
     )

@@ -22,7 +22,7 @@ from forecasting.decisions.policy import Policy
 from forecasting.frames import SamplePaths
 from tests.support.bank import ZONE, Bank
 from tests.support.planning import core_of
-from tests.support.recorded import put, wish
+from tests.support.recorded import plan, put, wish
 from tests.support.serving import Served
 
 USUAL = 20
@@ -99,7 +99,10 @@ def running(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
     bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Thrice the usual morning: a little at once, the rest by a person; again nothing; approved: applied."""
+    """Thrice the usual morning: a little at once, the rest by a person; again nothing; approved: applied.
+
+    Also where many plans are newer than the one that was approved.
+    """
     shifted = at_noon(bank)
     shifted.add_quota("branch", "b1", "day", 26)
     usual_mornings(shifted)
@@ -123,6 +126,8 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
 
         with core.client("operator") as operator:
             assert operator.post(f"/v1/plans/{made[1]['plan_id']}/approve").status_code == 200
+        newer = {"kind": "extra", "status": "kept", "period": f"{tomorrow}T00:00Z"}
+        put(shifted, t.plans, *(plan(f"newer{n}", **newer) for n in range(60)))
         [applied] = jobs.correct(later)
         assert (applied["plan_id"], applied["status"]) == (made[1]["plan_id"], "applied")
         asked = plan_items(shifted.engine, made[1]["plan_id"]).iloc[0]["new_limit"]

@@ -22,7 +22,7 @@ from dashboard import core
 from dashboard.report import main as write_report
 from dashboard.texts import text
 from tests.support.bank import Bank
-from tests.support.recorded import DAY, NOON, filled
+from tests.support.recorded import DAY, NOON, filled, plan, put
 from tests.support.tools import free_port
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
@@ -198,8 +198,13 @@ def fake_core() -> Iterator[str]:
 def test_a_pending_plan_comes_first_and_is_approved_over_http(
     sqlite_bank: Bank, fake_core: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The button posts with the operator's token; the dashboard itself writes nothing."""
+    """The button posts with the operator's token; the dashboard itself writes nothing.
+
+    However many regions have a newer plan.
+    """
     bank = at_noon(filled(sqlite_bank))
+    newer = (plan(f"newer{n}", region_id=f"r{n}", period="2026-04-01") for n in range(60))
+    put(bank, t.plans, *newer)
     with write_transaction(bank.engine) as connection:
         changed = {"status": "pending", "in_band": False, "verdict": "total_up"}
         connection.execute(update(t.plans).where(t.plans.c.plan_id == "p1").values(changed))
@@ -234,8 +239,11 @@ def test_the_report_holds_the_periods_figures(
     monkeypatch.setenv("SLOTCAST_DATABASE_URL", filled(sqlite_bank).url)
     file = tmp_path / "report.html"
     arguments = ["--since", "2026-03-30", "--until", DAY.isoformat(), "--output", str(file)]
+    later = (plan(f"later{n}", region_id=f"r{n}", period="2026-05-01") for n in range(501))
+    put(sqlite_bank, t.plans, *later)
     write_report([*arguments, "--language", language])
     page = file.read_text(encoding="utf-8")
+    assert "<td>later1</td>" not in page
     assert f"<td>{text('attempts', language)}</td><td>3</td>" in page
     assert "<td>p1</td>" in page
     write_report(["--since", "2020-01-01", "--until", "2020-01-02", "--output", str(file)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -15,7 +15,7 @@ from booking_core.database import make_engine, write_transaction
 from booking_core.read import bank as read_bank
 from booking_core.read import demand, events, failures, forecasts, plans, pressure, quotas, scores, servers
 from tests.support.bank import Bank
-from tests.support.recorded import DAY, NOON, attempt, filled, put, run_row, two_regions, wish
+from tests.support.recorded import DAY, NOON, attempt, filled, plan, put, run_row, two_regions, wish
 from tests.support.wishes import book, core_on
 
 
@@ -334,19 +334,7 @@ def test_only_the_applied_server_plan_gives_targets(bank: Bank) -> None:
     put(
         bank,
         t.plans,
-        {
-            "plan_id": "s0",
-            "kind": "server",
-            "region_id": "bank",
-            "period": "2026-03-29",
-            "status": "superseded",
-            "in_band": True,
-            "policy": {},
-            "inputs": {},
-            "fingerprint": "s0",
-            "created_utc": NOON,
-            "created_by": "test",
-        },
+        plan("s0", kind="server", region_id="bank", period="2026-03-29", status="superseded"),
     )
     put(
         bank,
@@ -366,6 +354,25 @@ def test_only_the_applied_server_plan_gives_targets(bank: Bank) -> None:
     assert targets[["workers", "plan_id"]].to_numpy().tolist() == [[3, "s1"]]
     assert plans.applied_plan_id(bank.engine, "server", "bank") == "s1"
     assert plans.applied_plan_id(bank.engine, "quota", "west") is None
+
+
+def test_plans_that_wait_are_found_however_many_are_newer(bank: Bank) -> None:
+    """By status without a limit; by the days of their periods, quarter-hours of the last day too."""
+    newer = [
+        plan(f"n{n:02}", kind="extra", period=f"2026-04-01T{n // 4:02}:{n % 4 * 15:02}Z") for n in range(60)
+    ]
+    old = {"kind": "extra", "period": "2026-03-30T02:15Z"}
+    put(bank, t.plans, *newer, plan("w1", status="pending", **old), plan("w2", status="approved", **old))
+
+    def found(**asked: Any) -> list[str]:
+        return list(plans.plans(bank.engine, **asked)["plan_id"])
+
+    assert not {"w1", "w2"} & set(found(kind="extra"))
+    assert found(status=plans.WAITING, limit=None) == ["w1", "w2"]
+    assert found(kind="extra", region="north", status=("approved",), limit=None) == ["w2"]
+    assert found(kind="quota", status=plans.WAITING, limit=None) == []
+    assert found(periods=(date(2026, 3, 29), date(2026, 3, 30)), limit=None) == ["w1", "w2"]
+    assert len(found(periods=(date(2026, 3, 31), date(2026, 4, 1)), limit=None)) == 60
 
 
 def test_settings_policy_and_migration_are_readable(bank: Bank) -> None:

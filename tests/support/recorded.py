@@ -44,6 +44,27 @@ def attempt(reason: str | None = None, cause: str | None = None, **changes: Any)
     return row | changes
 
 
+def plan(plan_id: str, **changes: Any) -> dict[str, Any]:
+    """A row of plans: north's quota plan of DAY, applied."""
+    row = {
+        "plan_id": plan_id,
+        "kind": "quota",
+        "region_id": "north",
+        "period": DAY.isoformat(),
+        "status": "applied",
+        "in_band": True,
+        "verdict": None,
+        "model": "champion",
+        "policy": {},
+        "inputs": {},
+        "fingerprint": plan_id,
+        "created_utc": NOON,
+        "created_by": "test",
+        "applied_utc": NOON,
+    }
+    return row | changes
+
+
 def wish(loan: str, **changes: Any) -> dict[str, Any]:
     """A row of wish_episodes: booked as wished."""
     row = {
@@ -153,23 +174,8 @@ def filled(bank: Bank) -> Bank:
         bank,
         t.plans,
         *(
-            {
-                "plan_id": plan,
-                "kind": kind,
-                "region_id": region,
-                "period": DAY.isoformat(),
-                "status": "applied",
-                "in_band": True,
-                "verdict": None,
-                "model": "champion",
-                "policy": {},
-                "inputs": {},
-                "fingerprint": plan,
-                "created_utc": NOON,
-                "created_by": "test",
-                "applied_utc": NOON,
-            }
-            for plan, kind, region in (
+            plan(name, kind=kind, region_id=region)
+            for name, kind, region in (
                 ("p1", "quota", "north"),
                 ("p2", "quota", "south"),
                 ("s1", "server", "bank"),
