@@ -5,6 +5,8 @@ forecast_* and score_* are written only by forecasting/store.py, the others only
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -68,6 +70,18 @@ forecast_paths = Table(
     comment="Joint sample paths, so that weeks, months and regions aggregate rightly",
 )
 
+forecast_parts = Table(
+    "forecast_parts",
+    metadata,
+    Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
+    Column("branch_id", String(64), primary_key=True),
+    Column("part", String(32), primary_key=True, comment="forecast | one of the models it is combined from"),
+    Column("first_day", Date, nullable=False),
+    Column("days", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False, comment="zlib(float32[levels, days], C order)"),
+    comment="What each model said: where a total is shared out, each is trusted by what it would have served",
+)
+
 forecast_series = Table(
     "forecast_series",
     metadata,
@@ -86,14 +100,22 @@ forecast_series = Table(
     ),
 )
 
+_SINCE_0010: Final = "null in runs before migration 0010"
+
 forecast_pressure = Table(
     "forecast_pressure",
     metadata,
     Column("run_id", ForeignKey("forecast_runs.run_id"), primary_key=True),
     Column("starts_utc", UtcDateTime, primary_key=True, comment="business time, quarter-hours"),
     Column("mean_rps", Float, nullable=False),
+    Column("q10_rps", Float, comment=_SINCE_0010),
+    Column("q25_rps", Float, comment=_SINCE_0010),
     Column("q50_rps", Float, nullable=False),
+    Column("q75_rps", Float, comment=_SINCE_0010),
     Column("q90_rps", Float, nullable=False),
+    Column("q95_rps", Float, comment=_SINCE_0010),
+    Column("q975_rps", Float, comment=_SINCE_0010),
+    Column("q99_rps", Float, comment=_SINCE_0010),
 )
 
 forecast_proposals = Table(

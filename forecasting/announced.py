@@ -101,7 +101,7 @@ def _pay_days(days: pd.DatetimeIndex, country: str, pay_days: Sequence[int]) -> 
 
 
 def with_announced(trained: Trained, effect: pd.Series | None) -> Trained:
-    """The forecast with the announced effect (by day) on quantiles and paths; told in its details."""
+    """The forecast with the announced effect (by day) on quantiles, paths, parts; told in its details."""
     if effect is None or trained.quantiles is None or trained.paths is None:
         return trained
     quantiles = trained.quantiles.copy()
@@ -109,6 +109,8 @@ def with_announced(trained: Trained, effect: pd.Series | None) -> Trained:
     told = [name for name in quantiles.columns if name != TIME]
     quantiles[told] = quantiles[told].mul(ratio, axis=0)
     paths = replace(trained.paths, values=trained.paths.values * ratio)
+    parts = {name: levels * ratio for name, levels in trained.parts.items()}
     days = dict(zip(pd.DatetimeIndex(effect.index).strftime("%Y-%m-%d"), effect.round(4), strict=True))
     details = {**(trained.choice.get("details") or {}), ANNOUNCED: days}
-    return replace(trained, quantiles=quantiles, paths=paths, choice={**trained.choice, "details": details})
+    choice = {**trained.choice, "details": details}
+    return replace(trained, quantiles=quantiles, paths=paths, choice=choice, parts=parts)

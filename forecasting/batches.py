@@ -51,6 +51,7 @@ def train(engine: Engine, run: ForecastRun, branch_ids: Sequence[str]) -> dict[s
             choice={name: value for name, value in trained.choice.items() if name != "details"},
             quantiles=trained.quantiles,
             paths=trained.paths,
+            parts=trained.parts,
             details=trained.choice.get("details"),
         )
     return {branch: trained.choice["champion"] for branch, trained in made.items()}

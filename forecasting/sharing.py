@@ -16,6 +16,7 @@ from forecasting.caps import funds_left
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, LimitState, QuotaProposal
 from forecasting.decisions.shared import FixedTotal, kept_fixed, share_out
+from forecasting.pooling import pool_of
 from forecasting.reforecast import reforecast
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, ScopeKind
 
@@ -49,7 +50,11 @@ def with_totals(
     for row in booked.to_dict("records"):
         place = (row["branch_id"], row["service_day"].date())
         used[place] = used.get(place, 0) + row["units"]
-    return share_out(kept, totals, forecasts | dict(instead or {}), used, policy)
+    members = {branch for total in totals for branch in total.members}
+    own = {branch: found for branch, found in paths.items() if branch in members}
+    # what stands in for a run that drifts is not judged by that run's models
+    pool = None if instead else pool_of(engine, own, day, run, policy, last=last)
+    return share_out(kept, totals, forecasts | dict(instead or {}), used, policy, pool)
 
 
 def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:

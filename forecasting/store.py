@@ -23,7 +23,16 @@ from booking_core.database import database_url, make_engine, write_transaction
 from booking_core.read.artifacts import NEWEST_FORMAT
 from forecasting.decisions.score import DriftScore, ForecastScore, PlanScore, PlanTotal, ServerScore
 from forecasting.decisions.servers import QuarterPressure
-from forecasting.frames import MEAN, QUANTILES, TIME, SamplePaths, quantile_column
+from forecasting.frames import (
+    LOAD_QUANTILES,
+    MEAN,
+    QUANTILES,
+    TIME,
+    Floats,
+    SamplePaths,
+    quantile_column,
+    rps_column,
+)
 
 TRAINING: Final = "training"
 READY: Final = "ready"
@@ -80,11 +89,13 @@ def save_series(
     quantiles: pd.DataFrame | None,
     paths: SamplePaths | None,
     details: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Floats] | None = None,
 ) -> None:
     """Keep one branch's forecast: the choice, its daily quantiles and its sample paths (None: no forecast).
 
     choice: champion, why, wql_champion, wql_weeks8, coverage80, observations. quantiles: `ds`, `mean`,
     `q0.1` to `q0.9`. details, JSON-able: weights, scores of each candidate, group, calibration, explanation.
+    parts: the forecast and its models one by one, quantiles (MODEL_LEVELS, days) of the paths' days.
     """
     key = {"run_id": run_id, "branch_id": branch_id}
     kept = {"details": None if details is None else dict(details)}
@@ -107,11 +118,24 @@ def save_series(
                 "data": zlib.compress(values.tobytes()),
             }
             _insert_missing(connection, tf.forecast_paths, [key | packed])
+        if paths is not None and parts:
+            rows = [
+                key
+                | {"part": part, "first_day": paths.first_day, "days": levels.shape[1]}
+                | {"data": zlib.compress(np.ascontiguousarray(levels, dtype=np.float32).tobytes())}
+                for part, levels in parts.items()
+            ]
+            _insert_missing(connection, tf.forecast_parts, rows)
 
 
 def save_pressure(engine: Engine, run_id: str, quarters: Sequence[QuarterPressure]) -> None:
     """Keep the pressure forecast of a run."""
-    rows = [{"run_id": run_id} | asdict(quarter) for quarter in quarters]
+    names = [rps_column(level) for level in LOAD_QUANTILES]
+    rows = [
+        {"run_id": run_id, "starts_utc": quarter.starts_utc, "mean_rps": quarter.mean_rps}
+        | dict(zip(names, quarter.quantiles_rps, strict=True))
+        for quarter in quarters
+    ]
     with write_transaction(engine) as connection:
         _insert_missing(connection, tf.forecast_pressure, rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ import pandas as pd
 from forecasting.decisions.guardrails import Verdict, Veto, series_verdict, stale
 from forecasting.decisions.plan import KEEP
 from forecasting.decisions.policy import Policy
-from forecasting.frames import QUANTILES, TIME, VALUE, SamplePaths, forecast_frame
+from forecasting.decisions.trust import FORECAST
+from forecasting.frames import QUANTILES, TIME, VALUE, Floats, SamplePaths, forecast_frame
 from forecasting.models.bounds import at_least_days, filled_series, told
 from forecasting.models.calendar import check_country
 from forecasting.models.components import WEEKS8, Rates
@@ -40,6 +41,8 @@ class Trained:
     """Why the champion was not used."""
     chosen: Chosen | None = None
     """What the champion was selected by, shared by branches that were trained together."""
+    parts: Mapping[str, Floats] = field(default_factory=dict)
+    """What the champion's models say one by one: quantiles (MODEL_LEVELS, days) from the paths' first day."""
 
 
 def train_branches(
@@ -168,7 +171,8 @@ def _judged(
         policy=policy,
     )
     if verdict.fit:
-        return Trained(_choice(made, made.champion, made.why), made.quantiles, made.paths, None)
+        choice = _choice(made, made.champion, made.why)
+        return Trained(choice, made.quantiles, made.paths, None, parts={FORECAST: made.levels} | made.parts)
     return _fallback(known, verdict, made, steps, len(made.paths.values), country)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,10 @@ from sqlalchemy import Engine, func, select
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
+
+
+FEW_BRANCHES: Final = 500
+"""More are not named one by one in a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,18 @@ def latest_run(
     with engine.connect() as connection:
         row = connection.execute(statement).one_or_none()
     return None if row is None else ForecastRun(**row._mapping)  # noqa: SLF001  (SQLAlchemy's public name)
+
+
+def runs_of(engine: Engine, kind: str, periods: Sequence[date]) -> dict[date, str]:
+    """The ids of the ready runs of the kind, by period; of several of a period the last one trained."""
+    r = tf.forecast_runs.c
+    statement = (
+        select(r.period, r.run_id)
+        .where(r.kind == kind, r.status == "ready", r.period.in_(periods))
+        .order_by(r.period, r.trained_utc, r.run_id)
+    )
+    with engine.connect() as connection:
+        return dict(connection.execute(statement).tuples().all())
 
 
 def forecast_days(engine: Engine, run_id: str, region: str | None = None) -> pd.DataFrame:
@@ -134,6 +151,31 @@ def sample_paths(
     return {row.branch_id: (row.first_day, _unpack(row.data, row.paths, row.days)) for row in rows}
 
 
+def part_levels(
+    engine: Engine, run_ids: Sequence[str], branch_ids: Sequence[str]
+) -> dict[tuple[str, str], dict[str, tuple[date, npt.NDArray[np.float32]]]]:
+    """What each model of the runs said, by run and branch: part → its first day and quantiles (levels, days).
+
+    The levels are the models' own (forecasting.models.components.MODEL_LEVELS), ascending.
+    """
+    p = tf.forecast_parts.c
+    wanted = set(branch_ids)
+    statement = (
+        select(p.run_id, p.branch_id, p.part, p.first_day, p.days, p.data)
+        .where(p.run_id.in_(run_ids))
+        .order_by(p.run_id, p.branch_id, p.part)
+    )
+    if len(wanted) <= FEW_BRANCHES:
+        statement = statement.where(p.branch_id.in_(sorted(wanted)))
+    found: dict[tuple[str, str], dict[str, tuple[date, npt.NDArray[np.float32]]]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(statement):
+            if row.branch_id in wanted:
+                levels = np.frombuffer(zlib.decompress(row.data), dtype=np.float32).reshape(-1, row.days)
+                found.setdefault((row.run_id, row.branch_id), {})[row.part] = (row.first_day, levels)
+    return found
+
+
 def total_quantiles(
     engine: Engine, run_id: str, levels: tuple[float, ...] = (0.1, 0.5, 0.9), region: str | None = None
 ) -> pd.DataFrame:
@@ -160,18 +202,17 @@ def total_quantiles(
 
 
 def pressure_forecast(engine: Engine, *, since: datetime, until: datetime) -> pd.DataFrame:
-    """[starts_utc, mean_rps, q50_rps, q90_rps, run_id]: forecast pressure by business quarter-hour.
+    """Forecast pressure by business quarter-hour, each from the newest ready run that covers it.
 
-    Each quarter-hour comes from the newest ready run that covers it.
+    [starts_utc, mean_rps, q10_rps, q25_rps, q50_rps, q75_rps, q90_rps, q95_rps, q975_rps, q99_rps, run_id];
+    runs made before migration 0010 know only the mean, q50 and q90 (others NaN).
     """
     p, r = tf.forecast_pressure.c, tf.forecast_runs.c
+    rates = [column.name for column in p if column.name.endswith("_rps")]
+    dtypes = {"starts_utc": UTC_TIME} | dict.fromkeys(rates, "float64") | {"run_id": "str"}
     newest = (
         select(
-            p.starts_utc,
-            p.mean_rps,
-            p.q50_rps,
-            p.q90_rps,
-            p.run_id,
+            *(p[name] for name in dtypes),
             func.row_number()
             .over(
                 partition_by=p.starts_utc, order_by=(r.period.desc(), r.trained_utc.desc(), r.run_id.desc())
@@ -182,13 +223,6 @@ def pressure_forecast(engine: Engine, *, since: datetime, until: datetime) -> pd
         .where(r.status == "ready", p.starts_utc >= since, p.starts_utc < until)
         .subquery()
     )
-    dtypes = {
-        "starts_utc": UTC_TIME,
-        "mean_rps": "float64",
-        "q50_rps": "float64",
-        "q90_rps": "float64",
-        "run_id": "str",
-    }
     statement = (
         select(*(newest.c[name] for name in dtypes)).where(newest.c.place == 1).order_by(newest.c.starts_utc)
     )

@@ -14,14 +14,22 @@ A plan outside the band is posted with `in_band` false and waits `approval_hours
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any, Final
 
+from forecasting.decisions.policy_values import (
+    are_days,
+    are_lengths,
+    are_month_days,
+    are_totals,
+    is_half_hour,
+)
+from forecasting.decisions.reliability import ReliabilityRule
+
 HALF_HOUR_MINUTES: Final = 30
-_TOTAL: Final = re.compile(r"(?:bank:bank|region:[^:]+):(?:day|week|month)")
+MINUTES_A_DAY: Final = 1440
 LEAST_JUDGED: Final = 3
 """From fewer days no test can tell luck from merit."""
 
@@ -56,6 +64,9 @@ class Policy:
     fixed_totals: tuple[str, ...] = ()
     """Limits that a person fixes, e.g. "region:north:month" or "bank:bank:week": no plan changes them, and
     where the days of the branches beneath ask for more they share the total out."""
+    trust_weeks: int = 8
+    """The forecast, its models and the past share a total out as far as each is trusted, which the last so
+    many weeks tell; 0 = by the forecast alone."""
     auto_band_low_ratio: float = 0.5
     auto_band_high_ratio: float = 2.0
     auto_band_clipped_ratio: float = 0.25
@@ -160,6 +171,29 @@ class Policy:
     """Share of a worker's time that may be busy."""
     min_workers: int = 1
     max_workers: int = 8
+    full_utilisation: float = 0.8
+    """Share of its time that a worker can spend before answers get slow: load beyond it is too much."""
+    worker_price: float = 0.04
+    """The probability of too much load that one worker more must take away to be planned …"""
+    worker_price_workers: float = 20.0
+    """… for a load of so many workers at most; beyond, where as many more customers meet a minute of too
+    much load, the price falls in proportion."""
+    reliability_memory_steps: int = 64
+    """A pressure forecast is judged by its last so many judged steps, those of a day at least …"""
+    reliability_least_steps: int = 24
+    """… from so many on; distrusted where …"""
+    reliability_above_ratio: float = 0.22
+    """… more than this share lay above the 0.9 quantile, …"""
+    reliability_far_below_ratio: float = 0.06
+    """… or more than this share lay below the 0.1 quantile …"""
+    reliability_far_below_factor: float = 0.5
+    """… times this, …"""
+    reliability_naive_ratio: float = 0.95
+    """… or the median's mean error exceeds the last value's times this …"""
+    reliability_regain_ratio: float = 0.7
+    """… until the shares fall below this part of their limits."""
+    reliability_least_load: float = 1.0
+    """Steps are judged where the load or its 0.9 quantile keeps so many workers busy."""
     pressure_weeks: int = 8
     """Weeks of pressure that profile, requests per wish and cost are measured on."""
     max_lead_days: int = 7
@@ -223,18 +257,21 @@ class Policy:
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
                   "drift_level_ratio", "drift_chance", "drift_day_correlation", "backlog_day_ratio",
                   "autonomy_chance", "bad_plan_chance", "staff_utilisation", "counter_level",
-                  "phone_level")  # fmt: skip
+                  "phone_level", "full_utilisation", "reliability_regain_ratio",
+                  "reliability_far_below_factor")  # fmt: skip
         positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
                     "drift_least_days", "approval_hours", "funds_days", "bad_plan_days", "tune_days",
                     "tune_horizon_days", "tune_least_days", "counter_handling_seconds",
                     "phone_handling_seconds",
-                    "staff_short_cost", "staff_weeks", "overbooking_cost")  # fmt: skip
+                    "staff_short_cost", "staff_weeks", "overbooking_cost", "worker_price_workers",
+                    "reliability_least_steps", "reliability_naive_ratio",
+                    "reliability_least_load")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
-            "cost_least_requests", "reselect_days", "ceiling_day_units", "ceiling_week_units",
-            "ceiling_month_units", "autonomy_margin_ratio", "bad_plan_margin_ratio", "tune_gap_ratio",
-            "tune_most_ratio", "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds",
+            "cost_least_requests", "reselect_days", "trust_weeks", "ceiling_day_units",
+            "ceiling_week_units", "ceiling_month_units", "autonomy_margin_ratio",
+            "bad_plan_margin_ratio", "tune_gap_ratio", "tune_most_ratio", "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds",
             "phone_calls_per_unit", "staff_prior_units", "break_after_hours", "break_minutes",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
@@ -267,19 +304,30 @@ class Policy:
         rules.append(("max_workers", workers, workers >= self.min_workers, "expected min_workers or more"))
         hour = self.day_closes_hour
         rules.append(("day_closes_hour", hour, 0 <= hour < 24, "expected an hour from 0 to 23"))  # noqa: PLR2004
-        rules.append(("frozen_days", self.frozen_days, _are_days(self.frozen_days), "expected ISO days"))
+        rules.append(("frozen_days", self.frozen_days, are_days(self.frozen_days), "expected ISO days"))
         fixed = self.fixed_totals
         rules.append(
             (
                 "fixed_totals",
                 fixed,
-                _are_totals(fixed),
+                are_totals(fixed),
                 "expected region:ID:PERIOD or bank:bank:PERIOD, day to month",
             )
         )
         pay_days = self.pay_days
-        rules.append(("pay_days", pay_days, _are_month_days(pay_days), "expected days of the month, 1 to 31"))
-        return rules + self._staff_rules()
+        rules.append(("pay_days", pay_days, are_month_days(pay_days), "expected days of the month, 1 to 31"))
+        return rules + self._staff_rules() + self._server_rules()
+
+    def _server_rules(self) -> list[tuple[str, object, bool, str]]:
+        """The rules of the fields on servers that are more than a sign or a share."""
+        names = ("worker_price", "reliability_above_ratio", "reliability_far_below_ratio")
+        rules: list[tuple[str, object, bool, str]] = [
+            (name, share, 0 < share < 1, "expected a share above 0 and below 1")
+            for name, share in ((name, getattr(self, name)) for name in names)
+        ]
+        memory, least = self.reliability_memory_steps, self.reliability_least_steps
+        wanted = "expected reliability_least_steps or more"
+        return [*rules, ("reliability_memory_steps", memory, memory >= least, wanted)]
 
     def _staff_rules(self) -> list[tuple[str, object, bool, str]]:
         """The rules of the fields on staff."""
@@ -293,11 +341,24 @@ class Policy:
         rules.append(("closes", self.closes, self.closes > self.opens, f"expected later than {self.opens}"))
         lengths = self.shift_hours
         rules.append(
-            ("shift_hours", lengths, _are_lengths(lengths), "expected lengths in hours such as 4 or 7.5")
+            ("shift_hours", lengths, are_lengths(lengths), "expected lengths in hours such as 4 or 7.5")
         )
         pause = self.break_minutes
         rules.append(("break_minutes", pause, pause % HALF_HOUR_MINUTES == 0, "expected whole half-hours"))
         return rules
+
+    def reliability_rule(self, step_minutes: int) -> ReliabilityRule:
+        """What is asked of a pressure forecast by steps of so many minutes."""
+        return ReliabilityRule(
+            memory_steps=max(float(self.reliability_memory_steps), MINUTES_A_DAY / step_minutes),
+            least_steps=self.reliability_least_steps,
+            above_ratio=self.reliability_above_ratio,
+            far_below_ratio=self.reliability_far_below_ratio,
+            far_below_factor=self.reliability_far_below_factor,
+            naive_ratio=self.reliability_naive_ratio,
+            regain_ratio=self.reliability_regain_ratio,
+            least_load=self.reliability_least_load,
+        )
 
     @property
     def staff_quantile(self) -> float:
@@ -346,11 +407,6 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     raise ValueError(f"policy: {name} {value!r}: expected {type(default).__name__}")
 
 
-def is_half_hour(text: object) -> bool:
-    """Whether the text is a bank-local time on a whole half-hour, 00:00 to 24:00."""
-    return isinstance(text, str) and re.fullmatch(r"(([01]\d|2[0-3]):(00|30)|24:00)", text) is not None
-
-
 def half_hour(text: str) -> int:
     """The number of the half-hour that starts at the time, 0 (midnight) to 48 (the day's end)."""
     hours, minutes = text.split(":")
@@ -360,24 +416,3 @@ def half_hour(text: str) -> int:
 def clock_text(number: int) -> str:
     """The time at which the half-hour of this number starts, the reverse of `half_hour`."""
     return f"{number // 2:02d}:{number % 2 * HALF_HOUR_MINUTES:02d}"
-
-
-def _are_days(days: tuple[str, ...]) -> bool:
-    try:
-        return all(date.fromisoformat(day) is not None for day in days)
-    except (TypeError, ValueError):
-        return False
-
-
-def _are_totals(names: tuple[str, ...]) -> bool:
-    return all(isinstance(name, str) and _TOTAL.fullmatch(name) for name in names)
-
-
-def _are_month_days(days: tuple[int, ...]) -> bool:
-    return all(type(day) is int and 1 <= day <= 31 for day in days)  # noqa: PLR2004 – days of a month
-
-
-def _are_lengths(hours: tuple[float, ...]) -> bool:
-    return bool(hours) and all(
-        type(each) in {int, float} and each > 0 and float(each * 2).is_integer() for each in hours
-    )

@@ -3,7 +3,8 @@
 A region's month or a day's funds may hold less than the forecast asks for its branches' days. Asked for
 alone, each day would get its own quantile, and who comes first would use up what the others need. So where a
 fixed total binds, the days share it out by `allocation.split_total`: one more unit is worth the same
-everywhere. Where it does not bind, nothing changes: what nobody asks for stays unused.
+everywhere, by what the forecast and the past together foretell (`trust`). Where it does not bind, nothing
+changes: what nobody asks for stays unused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 from forecasting.decisions.allocation import split_total
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, QuotaProposal
-from forecasting.frames import Floats
+from forecasting.decisions.trust import Pool
+from forecasting.frames import Floats, SamplePaths
 from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 
 Place = tuple[str, date]
@@ -64,16 +66,18 @@ def share_out(
     forecasts: Mapping[str, BranchForecast],
     used: Mapping[Place, int],
     policy: Policy,
+    pool: Pool | None = None,
 ) -> list[QuotaProposal]:
     """The proposals, with the days of branches cut to their shares of every total that binds.
 
     forecasts, used (units in use by branch and day): of all members, also of those whose limits other plans
-    hold; their days are taken to ask for their own quantile. Of several totals that bind the least counts.
+    hold; their days are taken to ask for their own quantile. pool: what is shared out by, from the same first
+    day on; None: the forecasts alone. Of several totals that bind the least counts.
     Branches that are not forecast to the total's last day have no share but what they use already.
     """
     shared = list(proposals)
     for total in totals:
-        shared = _shared(shared, total, forecasts, used, policy)
+        shared = _shared(shared, total, forecasts, used, policy, pool)
     return shared
 
 
@@ -83,6 +87,7 @@ def _shared(
     forecasts: Mapping[str, BranchForecast],
     used: Mapping[Place, int],
     policy: Policy,
+    pool: Pool | None,
 ) -> list[QuotaProposal]:
     days = [total.first + timedelta(days=n) for n in range((total.last - total.first).days + 1)]
     told_of = [branch for branch in total.members if _reaches(forecasts.get(branch), total)]
@@ -91,7 +96,7 @@ def _shared(
         return proposals
     others = sum(used.get((branch, day), 0) for branch in set(total.members) - set(told_of) for day in days)
     units_left = max(total.units - others, 0)
-    paths = _paths(cells, forecasts)
+    paths = _paths(cells, {branch: forecasts[branch].paths for branch in told_of})
     asked = {
         (p.scope_id, date.fromisoformat(p.period_start)): place
         for place, p in enumerate(proposals)
@@ -101,6 +106,8 @@ def _shared(
         and p.proposed is not None
     }
     alone = np.quantile(paths, policy.service_level, axis=1)
+    if pool is not None:
+        paths = _paths(cells, pool.paths)
     for row, cell in enumerate(cells):
         if cell in asked:  # what others hold there, and who waits, comes on top of the day's own demand
             wanted = float(proposals[asked[cell]].proposed or 0.0)
@@ -126,6 +133,8 @@ def _shared(
             "shared_total_units": total.units,
             "one_more_is_used": round(split.worth, 3),
         }
+        if pool is not None:
+            told["trusted"] = {way: round(weight, 3) for way, weight in pool.weights.items()}
         shared[asked[cell]] = replace(proposal, proposed=float(units), inputs=proposal.inputs | told)
     return shared
 
@@ -134,8 +143,8 @@ def _reaches(forecast: BranchForecast | None, total: FixedTotal) -> bool:
     return forecast is not None and forecast.sums(total.first, total.last) is not None
 
 
-def _paths(cells: Sequence[Place], forecasts: Mapping[str, BranchForecast]) -> Floats:
+def _paths(cells: Sequence[Place], paths: Mapping[str, SamplePaths]) -> Floats:
     """Sample paths by cell, (cells, paths), as many as all have."""
-    rows = [forecasts[branch].paths.sums(day, day) for branch, day in cells]
+    rows = [paths[branch].sums(day, day) for branch, day in cells]
     fewest = min(len(row) for row in rows)
     return np.array([row[:fewest] for row in rows])

@@ -14,13 +14,17 @@ Computation 108, 1994; Cesa-Bianchi and Lugosi, "Prediction, Learning, and Games
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from forecasting.frames import Floats
+from forecasting.decisions.allocation import split_total
+from forecasting.frames import Floats, SamplePaths
 
+FORECAST: Final = "forecast"
+"""The combined forecast; its models are named as they name themselves."""
 YEAR: Final = "year"
 """The same weekdays of 52 weeks."""
 ANY_DAY: Final = "any_day"
@@ -101,6 +105,47 @@ def pooled(ways: Mapping[str, Floats], weights: Mapping[str, float], paths: int 
         if count
     ]
     return np.concatenate(parts, axis=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What all ways foretell together, and how far each is trusted."""
+
+    weights: Mapping[str, float]
+    paths: Mapping[str, SamplePaths]
+    """By branch: of each day on its own, ascending; paths of two days do not belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekOnPaper:
+    """A week that has passed: what each way foretold of it on its eve, and what came."""
+
+    ways: Mapping[str, Floats]
+    """(series, days, n), ascending; the same ways as in the other weeks."""
+    came: Floats
+    """(series, days) units."""
+    usual: float
+    """All series' mean day of the 52 weeks before, in units."""
+
+
+def trust_of_weeks(weeks: Iterable[WeekOnPaper]) -> dict[str, float]:
+    """The trust after these weeks, oldest first, each of which had its usual demand to share out.
+
+    Empty where no week is known.
+    """
+    losses: dict[str, float] = {}
+    for week in weeks:
+        series, days = week.came.shape
+        total = round(week.usual * days)
+        units = {
+            way: split_total(total, paths.reshape(series * days, -1)).units.reshape(series, days)
+            for way, paths in week.ways.items()
+        }
+        for day in range(days):
+            came = week.came[:, day]
+            unserved = {way: float(np.maximum(came - own[:, day], 0.0).sum()) for way, own in units.items()}
+            losses = faded(losses, unserved, week.usual)
+    return trust(losses) if losses else {}
 
 
 def _counts(weights: Mapping[str, float], paths: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ from forecasting.frames import (
 )
 from forecasting.models.bounds import at_least_days, told
 from forecasting.models.calendar import check_country
-from forecasting.models.components import COMPONENTS, DAYTYPE, MODEL_LEVELS
+from forecasting.models.components import COMPONENTS, DAYTYPE, MODEL_LEVELS, WEEKS8
 from forecasting.models.explain import DayEffects, day_effects, explanation
 from forecasting.models.level_regression import Bools
 from forecasting.models.panel import WEEK, Panel, panel_of
@@ -76,6 +76,8 @@ class SeriesForecast:
     observations: int
     parameters: dict[str, Any] = field(default_factory=dict)
     explanation: pd.DataFrame | None = None
+    parts: dict[str, Floats] = field(default_factory=dict)
+    """What each model says that the combination is made from, like `levels`; weeks8 is left out."""
 
     @property
     def quantiles(self) -> pd.DataFrame:
@@ -202,6 +204,11 @@ def _answer(
     bounded = panel.bounded[place]
     scored = instead is None
     rates = forecast.made.rates[place]
+    parts = {
+        part: table[place]
+        for part, table in forecast.made.quantiles.items()
+        if part != WEEKS8 and instead is None and np.isfinite(table[place]).all()
+    }
     return SeriesForecast(
         champion=instead or chosen.champion,
         why=why + told(int(bounded.sum()), known),
@@ -230,6 +237,7 @@ def _answer(
                 "units": round(float(panel.values[place, bounded].sum()), 2),
             },
         },
+        parts=parts,
     )
 
 

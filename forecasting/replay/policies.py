@@ -16,6 +16,7 @@ from forecasting.decisions.trust import PRIOR, faded, past_ways, pooled, trust
 from forecasting.frames import Floats
 from forecasting.models.components import MODEL_LEVELS
 from forecasting.models.paths import stratified_levels
+from forecasting.models.reconcile import quantile_functions
 
 WEEK: Final = 7
 YEAR_WEEKS: Final = 52
@@ -25,10 +26,6 @@ GRAINS: Final = 2_000
 SAMPLES: Final = 200
 POOL: Final = "pool"
 _LEVELS: Final = np.array(MODEL_LEVELS)
-_WEIGHTS: Final = np.array(
-    [np.interp(stratified_levels(SAMPLES), _LEVELS, unit) for unit in np.eye(len(_LEVELS))]
-).T
-"""(SAMPLES, MODEL_LEVELS): quantiles @ weights = evenly spread paths, interpolated between the levels."""
 
 
 def weekly_totals(values: Floats, first: int) -> Floats:
@@ -112,8 +109,7 @@ def by_trust(
 
 def _paths(levels: Floats) -> Floats:
     """Quantiles (series, MODEL_LEVELS, steps) as ascending paths (series, steps, SAMPLES)."""
-    paths: Floats = np.einsum("pl,slt->stp", _WEIGHTS, levels)
-    return paths
+    return quantile_functions(levels, MODEL_LEVELS, stratified_levels(SAMPLES)).transpose(0, 2, 1)
 
 
 def _first_day(paths: Floats, left: Integers) -> Integers:

@@ -20,7 +20,7 @@ from tests.support.bank import Bank
 from tests.support.planning import WEEK
 from tests.support.recorded import event_row, put
 
-WRITTEN = (tf.forecast_paths, tf.forecast_values, tf.forecast_series, tf.forecast_runs)
+WRITTEN = (tf.forecast_paths, tf.forecast_parts, tf.forecast_values, tf.forecast_series, tf.forecast_runs)
 CAMPAIGN_DAYS = 4
 BRANCH = "b1"
 

@@ -56,7 +56,8 @@ def forget_marks(bank: Bank) -> None:
     with write_transaction(bank.engine) as connection:
         connection.execute(update(t.demand_history).values(censored=False))
         for table in (
-            tf.forecast_artifacts, tf.forecast_paths, tf.forecast_values, tf.forecast_series, tf.forecast_runs
+            tf.forecast_artifacts, tf.forecast_paths, tf.forecast_parts, tf.forecast_values,
+            tf.forecast_series, tf.forecast_runs,
         ):  # fmt: skip
             connection.execute(delete(table))
 

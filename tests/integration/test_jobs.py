@@ -25,8 +25,9 @@ from tests.support.planning import MEAN_DAY, add_demand, add_pressure, core_of, 
 from tests.support.tools import free_port
 
 WRITTEN = (
-    tf.forecast_runs, tf.forecast_series, tf.forecast_values, tf.forecast_paths, tf.forecast_pressure,
-    tf.forecast_proposals, tf.score_forecasts, tf.score_plans, t.plans, t.plan_items, t.quota_periods,
+    tf.forecast_runs, tf.forecast_series, tf.forecast_values, tf.forecast_paths, tf.forecast_parts,
+    tf.forecast_pressure, tf.forecast_proposals, tf.score_forecasts, tf.score_plans,
+    t.plans, t.plan_items, t.quota_periods,
 )  # fmt: skip
 
 

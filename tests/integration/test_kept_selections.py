@@ -28,7 +28,7 @@ from tests.support.planning import BRANCHES, furnish
 from tests.support.recorded import put
 
 IDS = sorted(BRANCHES)
-RUNS = (tf.forecast_paths, tf.forecast_values, tf.forecast_series, tf.forecast_runs)
+RUNS = (tf.forecast_paths, tf.forecast_parts, tf.forecast_values, tf.forecast_series, tf.forecast_runs)
 
 
 @pytest.fixture

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from booking_core.read.forecasts import latest_run
 from booking_core.read.plans import plan_items
 from forecasting import jobs
+from forecasting.decisions.policy import Policy
+from forecasting.retuning import region_proposals
+from forecasting.sharing import with_totals
 from tests.support.bank import Bank
-from tests.support.planning import add_run, core_of, furnish
+from tests.support.planning import WEEK, add_run, core_of, furnish
 
 
 def items_of(bank: Bank, period: date) -> Any:
@@ -82,3 +87,41 @@ def test_a_days_funds_are_shared_by_the_branches_beneath(
     units = {row["shared_total_units"] for row in shared}
     for day, rows in days.groupby("period_start"):
         assert rows["new_limit"].sum() <= max(units), day
+
+
+def test_a_total_is_not_shared_by_a_forecast_that_was_wrong_for_weeks(sqlite_bank: Bank) -> None:
+    """A forecast with the week upside down loses the trust, and the past shares the week out; told with it.
+
+    The control: by the forecast alone, the busy Friday gets less than the quiet Sunday.
+    """
+    period = sqlite_bank.today - timedelta(days=1)
+    furnish(sqlite_bank, period, days=430)
+    sqlite_bank.add_quota("region", "north", "week", 200)
+    for back in range(9):
+        add_run(sqlite_bank, period - timedelta(days=7 * back), week=WEEK[::-1], parts=True)
+    run = latest_run(sqlite_bank.engine, "demand")
+    assert run is not None
+    monday = period + timedelta(days=7 - period.weekday())
+    friday, sunday = (str(monday + timedelta(days=n)) for n in (4, 6))
+
+    def shared(policy: Policy) -> tuple[dict[str, float], list[Any]]:
+        """The units of the week's days, and what is told of trust."""
+        asked = region_proposals(sqlite_bank.engine, "north", period, run, policy)
+        items = [
+            item
+            for item in with_totals(sqlite_bank.engine, asked, period, run, policy)
+            if (item.scope_kind, item.period_kind) == ("branch", "day")
+        ]
+        units: dict[str, float] = {}
+        for item in items:
+            units[item.period_start] = units.get(item.period_start, 0.0) + (item.proposed or 0.0)
+        return units, [item.inputs["trusted"] for item in items if "trusted" in item.inputs]
+
+    policy = Policy(fixed_totals=("region:north:week",))
+    units, told = shared(policy)
+    assert units[friday] > units[sunday]
+    assert told[0]["forecast"] + told[0]["daytype"] < 0.05
+    assert sum(told[0].values()) == pytest.approx(1.0, abs=0.01)
+    units, told = shared(replace(policy, trust_weeks=0))
+    assert units[friday] < units[sunday]
+    assert not told

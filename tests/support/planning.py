@@ -17,6 +17,7 @@ from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
 from forecasting import store
 from forecasting.frames import SamplePaths, forecast_frame
+from forecasting.models.components import MODEL_LEVELS
 from tests.support.bank import ZONE, Bank
 from tests.support.serving import Served, serve
 
@@ -88,22 +89,40 @@ def add_pressure(bank: Bank, until: date, *, days: int = 28, requests: int = 900
     _insert(bank, tf.pressure_minutes, rows)
 
 
-def add_run(bank: Bank, period: date, *, level: float = 1.0, days: int = 70) -> str:
-    """A ready demand run made on the period without any training: Poisson paths about WEEK; its id."""
+def add_run(
+    bank: Bank,
+    period: date,
+    *,
+    level: float = 1.0,
+    days: int = 70,
+    week: Sequence[float] = WEEK,
+    parts: bool = False,
+) -> str:
+    """A ready demand run made on the period without any training: Poisson paths about the week; its id.
+
+    parts: what its one model, daytype, said is kept too: the same.
+    """
     run_id, rng = f"demand-{period}", np.random.default_rng(11)
     store.start_run(
         bank.engine, run_id=run_id, kind="demand", period=period, trained_utc=datetime.now(UTC),
         span=None, parameters={}, libraries={},
     )  # fmt: skip
-    means = [WEEK[(period + timedelta(days=n + 1)).weekday()] * level for n in range(days)]
+    means = [week[(period + timedelta(days=n + 1)).weekday()] * level for n in range(days)]
     for branch in BRANCHES:
         paths = SamplePaths(period + timedelta(days=1), rng.poisson(means, (200, days)).astype(np.float64))
         choice = {"champion": "prophet", "why": "test", "wql_champion": 0.2, "wql_weeks8": 0.3}
         choice |= {"coverage80": 0.8, "observations": 200}
         steps = pd.date_range(paths.first_day, periods=days)
         quantiles = forecast_frame(steps, paths.values)
+        said = np.quantile(paths.values, MODEL_LEVELS, axis=0)
         store.save_series(
-            bank.engine, run_id=run_id, branch_id=branch, choice=choice, quantiles=quantiles, paths=paths
+            bank.engine,
+            run_id=run_id,
+            branch_id=branch,
+            choice=choice,
+            quantiles=quantiles,
+            paths=paths,
+            parts={"forecast": said, "daytype": said} if parts else None,
         )
     store.finish_run(bank.engine, run_id, status=store.READY, verdict=None, scores={})
     return run_id
