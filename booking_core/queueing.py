@@ -123,6 +123,7 @@ def position(entry: Entry, queue: Sequence[Entry]) -> int:
     return 1 + sum(
         other.branch_id == entry.branch_id
         and other.status == "waiting"
+        and other.loan_ref != entry.loan_ref
         and other.turn < entry.turn
         and other.wished_day <= entry.latest_day
         and other.latest_day >= entry.wished_day

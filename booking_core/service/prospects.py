@@ -1,4 +1,4 @@
-"""What promises are reckoned from, kept a while: what branches freed, and how promises were kept of late."""
+"""What promises are reckoned from, kept a while: what branches freed, what plans may open, what was kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -15,10 +15,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.promises import judged_promises
-from booking_core.queueing import MOST_HISTORY, shortfall
+from booking_core.queueing import MOST_HISTORY, Entry, Outlook, shortfall
 from booking_core.service.core import Moment
 from booking_core.settings import BankSettings
-from booking_core.store import waitlist
+from booking_core.store import outlooks, waitlist
+from booking_core.store.outlooks import Coming
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +30,8 @@ STEPS: Final = 288
 """How often a day what is kept is read again: that takes longer than joining."""
 MOST_KEPT: Final = 10_000
 """Branches whose history is kept, half a kilobyte each."""
+MOST_COMING: Final = 500
+"""Branches and channels whose coming days are kept, some 20 kilobytes each."""
 MOST_PROMISES: Final = 5_000
 """So many promises, those that fell due last, tell how they are kept."""
 
@@ -97,6 +100,7 @@ class Prospects:
     """What is kept of a core's database, for all who join in this process."""
 
     freed: Refreshed[tuple[int, ...]] = field(default_factory=lambda: Refreshed("what a branch freed"))
+    coming: Refreshed[Coming] = field(default_factory=lambda: Refreshed("what plans open", MOST_COMING))
     short: Refreshed[float] = field(default_factory=lambda: Refreshed("how promises were kept"))
 
 
@@ -118,6 +122,28 @@ def freed(engine: Engine, branch_id: str, now: Moment) -> tuple[int, ...]:
             return tuple(waitlist.freed(connection, branch_id, begun, _day(settings), days))
 
     return _prospects(engine).freed.get(branch_id, begun, read) or ()
+
+
+def outlook(engine: Engine, entry: Entry, now: Moment) -> Outlook | None:
+    """What is known beyond the branch's releases, as of one of a day's STEPS; nothing of plans while paused.
+
+    None where nobody knows how promises were kept: nothing is promised then.
+    """
+    if (known := short(engine, now)) is None:
+        return None
+    if now.settings.paused:
+        return Outlook(shortfall=known)
+    today = now.settings.local_day(now.business)
+    last = now.rules.last_day(now.business)
+
+    def read() -> Coming:
+        with engine.connect() as connection:
+            return outlooks.coming(connection, entry.branch_id, entry.channel, today, last)
+
+    name = f"{entry.branch_id}:{entry.channel}"
+    found = _prospects(engine).coming.get(name, _step(now), read) or Coming()
+    first = max(entry.wished_day, today + timedelta(days=1))
+    return replace(found.outlook(first, entry.latest_day), shortfall=known)
 
 
 def short(engine: Engine, now: Moment) -> float | None:

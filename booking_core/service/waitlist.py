@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from booking_core.domain import Booking, FieldError, LoanState, Refused, Wish
 from booking_core.lifecycle import judge_step
@@ -30,7 +29,7 @@ from booking_core.service.bookings import (
 from booking_core.service.changes import change_booking, release
 from booking_core.service.core import Asking, Caller, Core, Moment, moment
 from booking_core.service.offers import choose, offer
-from booking_core.store import bookings, outlooks, slots, waitlist
+from booking_core.store import bookings, slots, waitlist
 from metrics.contract import Channel, Reason, TokenScope
 
 
@@ -54,6 +53,8 @@ class Look:
     """What is known before anything is locked."""
 
     entry: Entry
+    place: int
+    """In the queue."""
     slot_id: str | None
     """A free place for it, where nobody is ahead."""
 
@@ -67,12 +68,10 @@ def join(core: Core, asking: Asking, wanted: Joining) -> Taken | Refusal:
     caller, wish = asking.caller, Wish(wanted.loan_ref, "", wanted.channel)
     with core.engine.connect() as connection:
         now = moment(core, connection)
-    history = prospects.freed(core.engine, wanted.branch_id, now), prospects.short(core.engine, now)
-    with core.engine.connect() as connection:
-        look = _look(connection, caller, wanted, now, history)
+        look = _look(connection, caller, wanted, now)
     if isinstance(look, Refused):
         return refuse(core, asking, look, wish)
-    wished, slot_id = look.entry, look.slot_id
+    wished, slot_id = _promised(core.engine, look, now), look.slot_id
 
     def work(batch: Batch) -> str | Judgement:
         loan, known = batch.loans.get(wanted.loan_ref), batch.entry_of(wanted.loan_ref)
@@ -95,6 +94,8 @@ def join(core: Core, asking: Asking, wanted: Joining) -> Taken | Refusal:
         slot = batch.slots.get(slot_id) if slot_id else None
         free = slot is not None and not batch.waiting_for(slot, entry.channel)
         offered = free and offer(batch, entry, slot_id or "", caller.name)
+        if offered:  # there is nothing left to promise, and nothing to judge promises by
+            batch.put_entry(replace(batch.entries[entry.entry_ref], promise=None, due_day=None), None, "")
         batch.fold(entry.loan_ref, entry, entry.channel, reason=None if offered else Reason.SLOT_FULL)
         return entry.entry_ref
 
@@ -171,31 +172,31 @@ def accept(core: Core, asking: Asking, entry_ref: str) -> Taken | Refusal | Entr
     return outcome
 
 
-def _look(
-    connection: Connection,
-    caller: Caller,
-    wanted: Joining,
-    now: Moment,
-    history: tuple[Sequence[int], float | None],
-) -> Look | Refused:
-    """The entry that would be made, with its promise, and a free place for it; or what is wrong with it."""
+def _look(connection: Connection, caller: Caller, wanted: Joining, now: Moment) -> Look | Refused:
+    """The entry that would be made, and a free place for it; or what is wrong with it."""
     region = slots.region_of(connection, wanted.branch_id)
     if refused := _judge_form(caller, wanted, region):
         return refused
     loan = slots.read_loan(connection, wanted.loan_ref)
     entry = _entry(caller, wanted, region or "", loan, now)
     place = waitlist.position(connection, entry)
-    today = now.settings.local_day(now.business)
-    freed, short = history
-    if short is not None:
-        outlook = replace(outlooks.outlook(connection, entry, today, now.settings), shortfall=short)
-        if (told := promise(freed, place, today, entry.latest_day, outlook)) is not None:
-            entry = replace(entry, promise=_promise_json(told), due_day=told.by or entry.latest_day)
     if loan is None or place > 1:
-        return Look(entry, None)
+        return Look(entry, place, None)
     free = waitlist.free_slots(connection, entry.branch_id, entry.wished_day, entry.latest_day)
     chosen = choose(connection, now, [entry], free, 1) if free else []
-    return Look(entry, next((choice.slot_id for choice in chosen), None))
+    return Look(entry, place, next((choice.slot_id for choice in chosen), None))
+
+
+def _promised(engine: Engine, look: Look, now: Moment) -> Entry:
+    """The entry that would be made, with what is promised to it."""
+    entry, today = look.entry, now.settings.local_day(now.business)
+    if (outlook := prospects.outlook(engine, entry, now)) is None:
+        return entry
+    freed = prospects.freed(engine, entry.branch_id, now)
+    told = promise(freed, look.place, today, entry.latest_day, outlook)
+    if told is None:
+        return entry
+    return replace(entry, promise=_promise_json(told), due_day=told.by or entry.latest_day)
 
 
 def _judge_form(caller: Caller, wanted: Joining, region: str | None) -> Refused | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
@@ -9,8 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
-from booking_core.queueing import Entry, Outlook, PlannedDay, opening
-from booking_core.settings import BankSettings
+from booking_core.queueing import Outlook, PlannedDay, opening
 from booking_core.store import quotas, waitlist
 
 FRESH_DAYS: Final = 3
@@ -19,38 +20,55 @@ PLAN_DAYS: Final = 28
 """How often plans are applied is measured on so many last days."""
 
 
-def outlook(connection: Connection, entry: Entry, today: date, settings: BankSettings) -> Outlook:
-    """What plans are expected to open for the entry: nothing in shadow mode, paused or without a forecast.
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """The coming days of a branch for a channel as the next plan will find them; empty without one."""
 
-    From the lower quartile of each day's demand, as the newest fresh run forecast it.
+    days: Mapping[date, PlannedDay] = field(default_factory=dict)
+    plan_chance: float = 0.0
+    """That a day brings a plan which is applied."""
+
+    def outlook(self, first: date, last: date) -> Outlook:
+        """What plans are expected to open on the days."""
+        return Outlook(
+            opening([self.days[day] for day in sorted(self.days) if first <= day <= last]), self.plan_chance
+        )
+
+
+def coming(connection: Connection, branch_id: str, channel: str, today: date, last: date) -> Coming:
+    """The days from tomorrow to the last one that have a forecast and room; none in shadow mode.
+
+    By the lower quartile of each day's demand, as the newest fresh run forecast it.
     """
-    first = max(entry.wished_day, today + timedelta(days=1))
-    automatic = select(t.regions.c.automatic_application).where(t.regions.c.region_id == entry.region_id)
-    if settings.paused or first > entry.latest_day or not connection.scalar(automatic):
-        return Outlook()
-    low = _low_quantiles(connection, entry.branch_id, first, entry.latest_day, today)
-    slots = waitlist.free_slots(connection, entry.branch_id, first, entry.latest_day) if low else []
+    b, r = t.branches.c, t.regions.c
+    branch = connection.execute(
+        select(b.region_id, b.staff_cap_units, r.automatic_application)
+        .join(t.regions, r.region_id == b.region_id)
+        .where(b.branch_id == branch_id)
+    ).one_or_none()
+    if branch is None or not branch.automatic_application:
+        return Coming()
+    first = today + timedelta(days=1)
+    low = _low_quantiles(connection, branch_id, first, last, today)
+    slots = waitlist.free_slots(connection, branch_id, first, last) if low else []
     free: dict[date, int] = {}
     one = {}
     for slot in slots:
         free[slot.service_day] = free.get(slot.service_day, 0) + slot.free_units
         one[slot.service_day] = slot
-    if not (days := sorted(low.keys() & one.keys())):
-        return Outlook()
-    levels = quotas.read_levels(connection, [one[day] for day in days], entry.channel)
-    cap = connection.scalar(
-        select(t.branches.c.staff_cap_units).where(t.branches.c.branch_id == entry.branch_id)
-    )
-    planned = [
-        PlannedDay(
+    days = sorted(low.keys() & one.keys())
+    levels = quotas.read_levels(connection, [one[day] for day in days], channel)
+    cap = branch.staff_cap_units
+    planned = {
+        day: PlannedDay(
             low_units=int(low[day]),
             most_units=int(low[day]) if cap is None else cap,
             free_units=free[day],
             levels=levels[one[day].slot_id],
         )
         for day in days
-    ]
-    return Outlook(opening(planned), _plan_chance(connection, entry.region_id, today))
+    }
+    return Coming(planned, _plan_chance(connection, branch.region_id, today) if planned else 0.0)
 
 
 def _low_quantiles(

@@ -90,7 +90,10 @@ def ahead(found: Iterable[Waiting], slot: SlotState, channel: str) -> int:
 
 
 def position(connection: Connection, entry: Entry) -> int:
-    """The entry's place in the queue (`queueing.position`), as committed."""
+    """The entry's place in the queue (`queueing.position`), as committed.
+
+    One that is about to take the place of its loan's entry does not wait behind that.
+    """
     w = t.waitlist.c
     before = or_(
         w.priority > entry.priority,
@@ -103,7 +106,8 @@ def position(connection: Connection, entry: Entry) -> int:
         ),
     )
     same_days = (w.wished_day <= entry.latest_day, w.latest_day >= entry.wished_day)
-    statement = select(func.count()).where(_waits(), w.branch_id == entry.branch_id, *same_days, before)
+    others = (w.branch_id == entry.branch_id, w.loan_ref != entry.loan_ref)
+    statement = select(func.count()).where(_waits(), *others, *same_days, before)
     return 1 + (connection.scalar(statement) or 0)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import update
+
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
+from booking_core.database import write_transaction
 from booking_core.promises import judged_promises
 from booking_core.read.bank import bank_settings
 from booking_core.read.waitlist import promise_calibration, promises
-from booking_core.store import outlooks
+from booking_core.service import prospects
+from booking_core.service.core import moment
 from booking_core.store.waitlist import read_entry
 from tests.support.bank import Bank
 from tests.support.queueing import entry_ref, full_bank, join
 from tests.support.recorded import put
-from tests.support.wishes import book, core_on
+from tests.support.wishes import Wall, book, core_on
 
 NOW = datetime.now(UTC)
 
@@ -49,7 +53,7 @@ def forecast(bank: Bank, day: date, q25: float) -> None:
 
 
 def test_a_limit_below_what_demand_surely_brings_is_expected_to_rise(bank: Bank) -> None:
-    """Two more units at least, since one step doubles; none while paused or without a run."""
+    """Two more units at least, since one step doubles; none in shadow mode, while paused or without a run."""
     core = core_on(bank.engine)
     bank.add_quota("branch", "b1", "day", 2)
     slot = bank.add_slot(capacity=9)
@@ -59,15 +63,23 @@ def test_a_limit_below_what_demand_surely_brings_is_expected_to_rise(bank: Bank)
     day = bank.today + timedelta(days=2)
 
     def seen() -> tuple[int, float]:
+        assert isinstance(core.wall, Wall)
+        core.wall.move(minutes=5)  # what was read before is kept no longer
         with bank.engine.connect() as connection:
-            entry = read_entry(connection, entry_ref(waiting))
-            assert entry is not None
-            found = outlooks.outlook(connection, entry, bank.today, bank_settings(bank.engine))
+            entry, now = read_entry(connection, entry_ref(waiting)), moment(core, connection)
+        assert entry is not None
+        found = prospects.outlook(bank.engine, entry, now)
+        assert found is not None
         return found.opening_units, found.plan_chance
 
     assert seen() == (0, 0.0)
     forecast(bank, day, 7.0)
     assert seen() == (2, 1.0)
+    with write_transaction(bank.engine) as connection:
+        connection.execute(update(t.regions).values(automatic_application=False))
+    assert seen() == (0, 0.0)
+    with write_transaction(bank.engine) as connection:
+        connection.execute(update(t.regions).values(automatic_application=True))
     bank.set("paused", True)
     assert seen() == (0, 0.0)
 

@@ -70,6 +70,15 @@ def test_a_wish_that_the_entry_does_not_cover_takes_its_place_at_the_end(bank: B
     }
 
 
+def test_nobody_waits_behind_an_own_entry_that_is_replaced(bank: Bank, core: Core) -> None:
+    """Who comes back for an earlier day is first in line still, and offered what is free on it at once."""
+    bank.add_slot(day=bank.today + timedelta(days=5), closed=True)
+    join(core, bank, "L1", days=5)
+    slot = bank.add_slot(day=bank.today + timedelta(days=4))
+    again = join(core, bank, "L1", days=4)
+    assert again.body["offer"]["slot"] == slot
+
+
 def test_a_place_that_is_free_with_nobody_ahead_is_offered_at_once(bank: Bank, core: Core) -> None:
     """The answer tells the offer with its slot and its end; it is a live booking, accepted like any offer."""
     slot = bank.add_slot(capacity=1)
@@ -205,9 +214,8 @@ def test_a_wish_that_waits_no_more_is_idle_again(bank: Bank, core: Core, wall: W
     assert episode["outcome"] == "unmet"
 
 
-@BOTH
-def test_the_promise_comes_from_what_the_branch_freed_before(bank: Bank, core: Core, wall: Wall) -> None:
-    """One cancellation a day for forty days: the second in line is promised the day after tomorrow."""
+def freed_daily(bank: Bank, wall: Wall) -> None:
+    """One cancellation a day at b1 for forty days."""
     slot = bank.add_slot(day=bank.today + timedelta(days=1))
     with write_transaction(bank.engine) as connection:
         for ago in range(41):
@@ -226,10 +234,31 @@ def test_the_promise_comes_from_what_the_branch_freed_before(bank: Bank, core: C
             at = wall() - timedelta(days=40 - ago, hours=1)
             event = {"booking_ref": f"B{ago}", "at_utc": at, "from_status": "held", "actor": "test"}
             connection.execute(insert(t.booking_events).values(**event, to_status="cancelled"))
+
+
+@BOTH
+def test_the_promise_comes_from_what_the_branch_freed_before(bank: Bank, core: Core, wall: Wall) -> None:
+    """One cancellation a day for forty days: the second in line is promised the day after tomorrow."""
+    freed_daily(bank, wall)
     bank.add_quota("branch", "b1", "day", 0)
     join(core, bank, "L1")
     promised = join(core, bank, "L2").body["promise"]
     assert promised == {"by": str(bank.today + timedelta(days=2)), "chance": 1.0}
+
+
+def test_who_is_offered_a_place_at_once_is_promised_nothing(bank: Bank, core: Core, wall: Wall) -> None:
+    """Else promises that nobody had to keep would make up for those that were broken."""
+    freed_daily(bank, wall)
+    told = join(core, bank, "L1", days=1).body
+    assert told["offer"]
+    assert told["promise"] is None
+    (entry,) = rows(bank.engine, "waitlist")
+    assert entry["due_day"] is None
+    bank.add_quota("branch", "b1", "day", 1)  # negative control: who waits is promised a day
+    assert join(core, bank, "L2", days=1).body["promise"] == {
+        "by": str(bank.today + timedelta(days=1)),
+        "chance": 1.0,
+    }
 
 
 def test_a_new_bank_promises_nothing(bank: Bank, core: Core) -> None:
