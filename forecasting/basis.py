@@ -7,6 +7,7 @@ one is kept too, with the items that it would have set.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -27,7 +28,7 @@ from forecasting.fallback import weeks8_instead
 from forecasting.frames import QUANTILES
 from forecasting.retuning import fallbacks, region_proposals, usable_run, within_of
 from forecasting.sharing import with_totals
-from metrics.contract import RegionMode
+from metrics.contract import BANK_SCOPE_ID, RegionMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +87,37 @@ def planning_basis(engine: Engine, region: str, day: date, policy: Policy) -> Ba
     return basis
 
 
-def proposal_record(engine: Engine, region: str, day: date, policy: Policy, basis: Basis) -> dict[str, Any]:
-    """The proposal as it is kept: everything that the guarded plan, and its replay, are made from."""
-    items: list[QuotaProposal] = []
-    if basis.run is not None and basis.plans:
+def proposal_records(
+    engine: Engine, bases: Mapping[str, Basis], day: date, policy: Policy
+) -> dict[str, dict[str, Any]]:
+    """The regions' proposals as they are kept: all that their guarded plans, and replays, are made from.
+
+    bases: of all regions of the period, since what is fixed above them is shared among all that plan.
+    """
+    paused = bank_settings(engine).paused
+    asked: dict[str, list[QuotaProposal]] = {}
+    instead: dict[str, BranchForecast] = {}
+    runs: list[ForecastRun] = []
+    for region, basis in bases.items():
+        if basis.run is None or not basis.plans:
+            continue
         level = policy if basis.tuned is None else replace(policy, service_level=basis.tuned.level)
         found = region_proposals(engine, region, day, basis.run, level, basis.forecasts)
-        shared = with_totals(engine, found, day, basis.run, level, basis.forecasts)
-        items = with_funds(engine, shared, day, policy)
+        asked[region] = with_funds(engine, found, day, policy)
+        instead |= {} if region == BANK_SCOPE_ID else basis.forecasts or {}
+        runs.append(basis.run)
+    shared = with_totals(engine, asked, day, runs[0], policy, instead) if runs else {}
     return {
-        "run_id": None if basis.run is None else basis.run.run_id,
-        "veto": None if basis.veto is None else str(basis.veto),
-        "condition": basis.condition,
-        "paused": bank_settings(engine).paused,
-        "policy": policy.as_record(),
-        "fallbacks": basis.fallbacks,
-        "items": [item.as_record() for item in items],
+        region: {
+            "run_id": None if basis.run is None else basis.run.run_id,
+            "veto": None if basis.veto is None else str(basis.veto),
+            "condition": basis.condition,
+            "paused": paused,
+            "policy": policy.as_record(),
+            "fallbacks": basis.fallbacks,
+            "items": [item.as_record() for item in shared.get(region, [])],
+        }
+        for region, basis in bases.items()
     }
 
 

@@ -28,7 +28,7 @@ from booking_core.read.forecasts import (
 )
 from forecasting import autonomy, correcting, drift_watch, pressure, scoring, store
 from forecasting.approvals import decide, outcome_of, questions
-from forecasting.basis import planning_basis, proposal_record
+from forecasting.basis import planning_basis, proposal_records
 from forecasting.core_client import CoreClient
 from forecasting.correcting import correct
 from forecasting.decisions.guardrails import run_verdict
@@ -194,21 +194,25 @@ def propose(period: str) -> list[str]:
     engine = store.open_engine()
     day, policy = begun_day(engine, period), _policy(engine)
     ids = planned_regions(engine, day)
-    for region in ids:
-        basis = planning_basis(engine, region, day, policy)
-        standing = store.proposal(engine, period=period, kind=QUOTA, region=region)
-        if standing is not None and not gives_way(standing, basis.usable_run_id):
-            continue
-        body = proposal_record(engine, region, day, policy, basis)
+    bases = {region: planning_basis(engine, region, day, policy) for region in ids}
+    standing = {region: store.proposal(engine, period=period, kind=QUOTA, region=region) for region in ids}
+    missing = [
+        region
+        for region, basis in bases.items()
+        if (told := standing[region]) is None or gives_way(told, basis.usable_run_id)
+    ]
+    made = proposal_records(engine, bases, day, policy) if missing else {}
+    for region in missing:
+        body, replaced = made[region], standing[region]
         store.save_proposal(
             engine,
             period=period,
             kind=QUOTA,
             region=region,
             run_id=body["run_id"] or "",
-            replacing=None if standing is None else standing["run_id"] or "",
+            replacing=None if replaced is None else replaced["run_id"] or "",
             created_utc=datetime.now(UTC),
-            body=body | {"replaces": standing is not None},
+            body=body | {"replaces": replaced is not None},
         )
     return ids
 

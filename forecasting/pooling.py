@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import ForecastRun, part_levels, runs_of
 from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import BranchForecast
 from forecasting.decisions.trust import (
     FORECAST,
     PRIOR,
@@ -49,11 +50,13 @@ def pool_of(
     policy: Policy,
     *,
     last: date,
+    instead: Mapping[str, BranchForecast] | None = None,
 ) -> Pool | None:
     """The pool of the branches' days from `day` + 1 to `last`; None where the forecast is all that is known.
 
     paths: the run's, brought up to date. A branch with less than a year of demand, or whose models are not
-    kept, goes by what it has; one that is forecast for less days has a pool of these.
+    kept, goes by what it has; one that is forecast for less days has a pool of these. What stands `instead`
+    of a run that drifts is not judged by that run's models: it is the branch's pool.
     """
     if not policy.trust_weeks or not paths:
         return None
@@ -84,7 +87,7 @@ def pool_of(
         share = sum(known.values())
         pool = pooled(_closed_alike(ways), {way: weight / share for way, weight in known.items()})
         found[branch] = SamplePaths(first, pool.T)
-    return Pool(weights, found)
+    return Pool(weights, found | {branch: each.paths for branch, each in (instead or {}).items()})
 
 
 @dataclass(frozen=True, slots=True)

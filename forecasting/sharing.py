@@ -15,27 +15,27 @@ from booking_core.read.quotas import live_bookings, quota_periods
 from forecasting.caps import funds_left
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, LimitState, QuotaProposal
-from forecasting.decisions.shared import FixedTotal, kept_fixed, share_out
+from forecasting.decisions.shared import FixedTotal, Place, kept_fixed, share_out
 from forecasting.pooling import pool_of
 from forecasting.reforecast import reforecast
-from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, ScopeKind
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 
 def with_totals(
     engine: Engine,
-    proposals: Sequence[QuotaProposal],
+    asked: Mapping[str, Sequence[QuotaProposal]],
     day: date,
     run: ForecastRun,
     policy: Policy,
     instead: Mapping[str, BranchForecast] | None = None,
-) -> list[QuotaProposal]:
-    """The proposals, with the branches' days after `day` cut to their shares of what is fixed above them.
+) -> dict[str, list[QuotaProposal]]:
+    """The proposals by region, the branches' days after `day` cut to their shares of what is fixed above.
 
-    Fixed are the limits that the policy names, and every day's funds of a region or the bank. Regions that
-    share a bank's total are planned one by one from the same forecasts, so that their shares agree. Where one
-    member is planned from `instead`, all those it holds are.
+    Fixed are the limits that the policy names, and every day's funds of a region or the bank. asked: of all
+    regions that are planned, since they may share one total; the days of the others keep their limits. Where
+    a branch is planned from `instead`, these are its forecasts.
     """
-    kept = kept_fixed(proposals, policy)
+    kept = {region: kept_fixed(proposals, policy) for region, proposals in asked.items()}
     totals = _totals(engine, day, policy)
     if not totals:
         return kept
@@ -52,9 +52,30 @@ def with_totals(
         used[place] = used.get(place, 0) + row["units"]
     members = {branch for total in totals for branch in total.members}
     own = {branch: found for branch, found in paths.items() if branch in members}
-    # what stands in for a run that drifts is not judged by that run's models
-    pool = None if instead else pool_of(engine, own, day, run, policy, last=last)
-    return share_out(kept, totals, forecasts | dict(instead or {}), used, policy, pool)
+    pool = pool_of(engine, own, day, run, policy, last=last, instead=instead)
+    shared = share_out(
+        [proposal for proposals in kept.values() for proposal in proposals],
+        totals,
+        forecasts | dict(instead or {}),
+        used,
+        policy,
+        kept=_standing(engine, first, last),
+        pool=pool,
+    )
+    rest = iter(shared)
+    return {region: [next(rest) for _ in proposals] for region, proposals in kept.items()}
+
+
+def _standing(engine: Engine, first: date, last: date) -> dict[Place, int]:
+    """The limits of branches' days as they stand."""
+    rows = quota_periods(
+        engine, since=first, until=last, period_kind=PeriodKind.DAY, scope_kind=ScopeKind.BRANCH
+    )
+    rows = rows[(rows["channel"] == ALL_CHANNELS) & rows["limit_units"].notna()]
+    return {
+        (row["scope_id"], row["period_start"].date()): int(row["limit_units"])
+        for row in rows.to_dict("records")
+    }
 
 
 def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:

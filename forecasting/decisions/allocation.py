@@ -12,7 +12,6 @@ A cell is whatever shares the total: a branch on a day, a day of one branch, a b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,6 @@ import numpy.typing as npt
 from forecasting.frames import Floats
 
 Integers = npt.NDArray[np.int64]
-_TOUCH: Final = 1e-9
-"""A path of 4.9999999999 units wants five."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +41,9 @@ def split_total(
     """The total over cells so that as many units as can be expected are used; Σ units = total − left_units.
 
     paths: (cells, paths) demand in units, of each cell on its own (which path of one belongs to which of
-    another does not matter: only sums do). floors, caps: (cells,) units. Beyond the largest path nothing is
-    known to be used; what is left then goes where demand spreads most, up to the caps. ValueError for a
-    negative total, a floor above its cap, and shapes that do not fit.
+    another does not matter: only sums do), rounded to whole units, as customers are. floors, caps: (cells,)
+    units. Beyond the largest path nothing is known to be used; what is left then goes where demand spreads
+    most, up to the caps. ValueError for a negative total, a floor above its cap, and shapes that do not fit.
     """
     cells, count = paths.shape
     least = np.zeros(cells, dtype=np.int64) if floors is None else floors.astype(np.int64)
@@ -55,13 +52,13 @@ def split_total(
     floors_met = int(least.sum()) <= total
     if not floors_met:
         least, most = np.zeros_like(least), least
-    samples = np.sort(paths, axis=1)
+    samples = np.floor(np.sort(paths, axis=1) + 0.5)
 
     def wanted(rank: int) -> Integers:
         """Units of each cell that at least `rank` of its paths would use."""
         if rank > count:
             return least
-        return np.clip(np.floor(samples[:, count - rank] + _TOUCH).astype(np.int64), least, most)
+        return np.clip(samples[:, count - rank].astype(np.int64), least, most)
 
     low, high = 0, count + 1  # wanted(high) fits into the total; wanted(low) does not, as far as is known
     while high - low > 1:
@@ -77,7 +74,7 @@ def split_total(
         beyond = samples[:, -1] - samples[:, count // 2] + np.sqrt(np.maximum(samples[:, -1], 1.0))
         units = _spread(total - int(units.sum()), units, most, beyond)
     free = units < most
-    used = (paths >= units[:, None] + 1 - _TOUCH).mean(axis=1)
+    used = (samples > units[:, None]).mean(axis=1)
     return Split(
         units=units,
         worth=float(used[free].max()) if free.any() else 0.0,

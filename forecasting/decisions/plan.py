@@ -18,7 +18,7 @@ from forecasting.decisions.guardrails import (
 )
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import QuotaProposal
-from forecasting.decisions.servers import QuarterNeed
+from forecasting.decisions.server_needs import QuarterNeed
 from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 KEEP = "keep"
@@ -155,8 +155,8 @@ def server_plan(
 ) -> dict[str, Any]:
     """The body of the bank-wide server plan made for the business quarter-hour.
 
-    With a veto (no usable pressure forecast) a plan of model "keep": the actuator then obeys the
-    observed load alone.
+    With a veto (no pressure forecast, or one that is stale or distrusted) a plan of model "keep": the
+    actuator then obeys the observed load alone.
     """
     items = [
         {
@@ -170,7 +170,7 @@ def server_plan(
             "quantile": need.quantile,
             "guardrail": None if need.guardrail is None else str(need.guardrail),
             "condition": need.condition or None,
-            "inputs": {"rps": need.rps},
+            "inputs": dict(need.inputs),
         }
         for need in (() if veto else needs)
     ]
@@ -213,15 +213,7 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
     if proposal.proposed is None:
         caps = {"staff_cap_units": proposal.staff_cap_units, "funds_cap_units": proposal.funds_cap_units}
         return item | {"inputs": known | {"bound": []} | caps}
-    limits = LimitInputs(
-        old_units=proposal.old_units,
-        used_units=proposal.used_units,
-        staff_cap_units=proposal.staff_cap_units,
-        ceiling_units=ceiling_of(
-            proposal.period_kind, proposal.inputs.get("branches", 1), proposal.unplanned_units, policy
-        ),
-        funds_cap_units=proposal.funds_cap_units,
-    )
+    limits = limits_of(proposal, policy)
     guarded, bound = guard_limit(proposal.proposed, limits, policy)
     return item | {
         "new_limit": guarded.value,
@@ -235,6 +227,19 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
             "funds_cap_units": limits.funds_cap_units,
         },
     }
+
+
+def limits_of(proposal: QuotaProposal, policy: Policy) -> LimitInputs:
+    """What the guardrails of the proposal look at."""
+    return LimitInputs(
+        old_units=proposal.old_units,
+        used_units=proposal.used_units,
+        staff_cap_units=proposal.staff_cap_units,
+        ceiling_units=ceiling_of(
+            proposal.period_kind, proposal.inputs.get("branches", 1), proposal.unplanned_units, policy
+        ),
+        funds_cap_units=proposal.funds_cap_units,
+    )
 
 
 def _utc_text(moment: datetime) -> str:

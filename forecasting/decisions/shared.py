@@ -9,15 +9,16 @@ changes: what nobody asks for stays unused.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
-from forecasting.decisions.allocation import split_total
+from forecasting.decisions.allocation import Integers, split_total
+from forecasting.decisions.guardrails import guard_limit
+from forecasting.decisions.plan import limits_of
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, QuotaProposal
 from forecasting.decisions.trust import Pool
@@ -66,67 +67,106 @@ def share_out(
     forecasts: Mapping[str, BranchForecast],
     used: Mapping[Place, int],
     policy: Policy,
+    *,
+    kept: Mapping[Place, int] | None = None,
     pool: Pool | None = None,
 ) -> list[QuotaProposal]:
     """The proposals, with the days of branches cut to their shares of every total that binds.
 
-    forecasts, used (units in use by branch and day): of all members, also of those whose limits other plans
-    hold; their days are taken to ask for their own quantile. pool: what is shared out by, from the same first
-    day on; None: the forecasts alone. Of several totals that bind the least counts.
-    Branches that are not forecast to the total's last day have no share but what they use already.
+    proposals: of all plans whose branches share the totals. forecasts, used (units in use by branch and day):
+    of all members. kept: the limits of days that nobody plans; a member's day without any limit is taken to
+    ask for its own quantile. pool: what is shared out by, from the same first day on; None: the forecasts
+    alone. A day gets no more than its guardrails let it have, so that nothing goes where it cannot be used.
+    Of several totals that bind the least counts. Branches that are not forecast to the total's last day have
+    no share but what they use already.
     """
     shared = list(proposals)
     for total in totals:
-        shared = _shared(shared, total, forecasts, used, policy, pool)
+        told_of = [branch for branch in total.members if _reaches(forecasts.get(branch), total)]
+        days = [total.first + timedelta(days=n) for n in range((total.last - total.first).days + 1)]
+        cells = [(branch, day) for branch in told_of for day in days]
+        if cells:
+            others = set(total.members) - set(told_of)
+            elsewhere = sum(used.get((branch, day), 0) for branch in others for day in days)
+            paths = _paths(cells, {branch: forecasts[branch].paths for branch in told_of})
+            known = _Cells.of(cells, paths, shared, used, kept or {}, policy)
+            shared = _shared(shared, total, known, max(total.units - elsewhere, 0), pool)
     return shared
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The days of branches that share a total, each with what it may have at least and at most."""
+
+    cells: list[Place]
+    asked: dict[Place, int]
+    """The place of the cell's proposal in all of them."""
+    paths: Floats
+    """(cells, paths) of the forecast alone."""
+    beside: Floats
+    """Units that come on top of the day's own demand: displaced ones, those on hand, the waitlist's."""
+    least: Integers
+    """What the cell holds already, and the policy's floor: below it nothing goes."""
+    floors: Integers
+    caps: Integers
+
+    @classmethod
+    def of(
+        cls,
+        cells: list[Place],
+        paths: Floats,
+        proposals: Sequence[QuotaProposal],
+        used: Mapping[Place, int],
+        kept: Mapping[Place, int],
+        policy: Policy,
+    ) -> Self:
+        """The cells as the proposals and their guardrails have them."""
+        whole = {
+            (p.scope_id, date.fromisoformat(p.period_start)): place
+            for place, p in enumerate(proposals)
+            if (p.scope_kind, p.period_kind, p.channel) == (ScopeKind.BRANCH, PeriodKind.DAY, ALL_CHANNELS)
+        }
+        asked = {
+            cell: whole[cell]
+            for cell in cells
+            if cell in whole and proposals[whole[cell]].proposed is not None
+        }
+        levels = [proposals[asked[c]].quantile if c in asked else policy.service_level for c in cells]
+        alone = _at_levels(paths, levels)
+        held = np.array([used.get(cell, 0) for cell in cells], dtype=np.int64)
+        floors, caps = held.copy(), np.maximum(np.ceil(alone - 1e-9).astype(np.int64), held)
+        beside = np.zeros(len(cells))
+        for row, cell in enumerate(cells):
+            if cell in asked:
+                proposal = proposals[asked[cell]]
+                limits, wanted = limits_of(proposal, policy), float(proposal.proposed or 0.0)
+                beside[row] = max(0.0, wanted - float(alone[row]))
+                floors[row], caps[row] = (guard_limit(u, limits, policy)[0].value for u in (0.0, wanted))
+            elif cell in kept or cell in whole:
+                stands = proposals[whole[cell]].old_units if cell in whole else kept[cell]
+                floors[row] = caps[row] = stands
+        floors = np.maximum(floors, held)
+        least = np.minimum(np.maximum(held, policy.floor_units), floors)
+        return cls(cells, asked, paths, beside, least, floors, np.maximum(floors, caps))
+
+
 def _shared(
-    proposals: list[QuotaProposal],
-    total: FixedTotal,
-    forecasts: Mapping[str, BranchForecast],
-    used: Mapping[Place, int],
-    policy: Policy,
-    pool: Pool | None,
+    proposals: list[QuotaProposal], total: FixedTotal, known: _Cells, units_left: int, pool: Pool | None
 ) -> list[QuotaProposal]:
-    days = [total.first + timedelta(days=n) for n in range((total.last - total.first).days + 1)]
-    told_of = [branch for branch in total.members if _reaches(forecasts.get(branch), total)]
-    cells = [(branch, day) for branch in told_of for day in days]
-    if not cells:
+    """The proposals with the total shared out among the cells, where they ask for more."""
+    if int(known.caps.sum()) <= units_left:
         return proposals
-    others = sum(used.get((branch, day), 0) for branch in set(total.members) - set(told_of) for day in days)
-    units_left = max(total.units - others, 0)
-    paths = _paths(cells, {branch: forecasts[branch].paths for branch in told_of})
-    asked = {
-        (p.scope_id, date.fromisoformat(p.period_start)): place
-        for place, p in enumerate(proposals)
-        if p.scope_kind == ScopeKind.BRANCH
-        and p.period_kind == PeriodKind.DAY
-        and p.channel == ALL_CHANNELS
-        and p.proposed is not None
-    }
-    alone = np.quantile(paths, policy.service_level, axis=1)
-    if pool is not None:
-        paths = _paths(cells, pool.paths)
-    for row, cell in enumerate(cells):
-        if cell in asked:  # what others hold there, and who waits, comes on top of the day's own demand
-            wanted = float(proposals[asked[cell]].proposed or 0.0)
-            paths[row] += max(0.0, wanted - float(alone[row]))
-            alone[row] = wanted
-    in_use = np.array([used.get(cell, 0) for cell in cells], dtype=np.int64)
-    floors = np.maximum(in_use, policy.floor_units)
-    caps = np.maximum(np.ceil(alone - 1e-9).astype(np.int64), floors)
-    if int(caps.sum()) <= units_left:
-        return proposals
-    split = split_total(units_left, paths, floors=floors, caps=caps)
+    floors, caps = known.floors, known.caps
+    if int(floors.sum()) > units_left:  # limits on steps give way to the total
+        floors, caps = known.least, floors
+    own = known.paths if pool is None else _paths(known.cells, pool.paths)
+    split = split_total(units_left, own + known.beside[:, None], floors=floors, caps=caps)
     shared = list(proposals)
-    for row, cell in enumerate(cells):
-        if cell not in asked:
-            continue
-        proposal = proposals[asked[cell]]
+    for row, cell in enumerate(known.cells):
         units = int(split.units[row])
-        if units >= math.ceil((proposal.proposed or 0.0) - 1e-9):
+        if cell not in known.asked or units >= known.caps[row]:
             continue
+        proposal = proposals[known.asked[cell]]
         told = {
             "asked_units": proposal.inputs.get("asked_units", proposal.proposed),
             "shared_total": total.name,
@@ -135,8 +175,18 @@ def _shared(
         }
         if pool is not None:
             told["trusted"] = {way: round(weight, 3) for way, weight in pool.weights.items()}
-        shared[asked[cell]] = replace(proposal, proposed=float(units), inputs=proposal.inputs | told)
+        shared[known.asked[cell]] = replace(proposal, proposed=float(units), inputs=proposal.inputs | told)
     return shared
+
+
+def _at_levels(paths: Floats, levels: Sequence[float]) -> Floats:
+    """Each row's quantile at its own level."""
+    at = np.array(levels)
+    found = np.empty(len(paths))
+    for level in set(levels):
+        rows = at == level
+        found[rows] = np.quantile(paths[rows], level, axis=1, method="inverted_cdf")
+    return found
 
 
 def _reaches(forecast: BranchForecast | None, total: FixedTotal) -> bool:

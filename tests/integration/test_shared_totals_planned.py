@@ -109,7 +109,7 @@ def test_a_total_is_not_shared_by_a_forecast_that_was_wrong_for_weeks(sqlite_ban
         asked = region_proposals(sqlite_bank.engine, "north", period, run, policy)
         items = [
             item
-            for item in with_totals(sqlite_bank.engine, asked, period, run, policy)
+            for item in with_totals(sqlite_bank.engine, {"north": asked}, period, run, policy)["north"]
             if (item.scope_kind, item.period_kind) == ("branch", "day")
         ]
         units: dict[str, float] = {}

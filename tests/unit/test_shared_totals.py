@@ -60,7 +60,8 @@ def test_a_total_that_does_not_bind_changes_nothing() -> None:
 
 def test_a_total_that_binds_is_used_up_and_worth_the_same_everywhere() -> None:
     """The days take exactly the total, and one more unit has the same chance to be used in each."""
-    shared = share_out(ASKED, [total(120, "big", "small")], FORECASTS, {}, Policy())
+    free = Policy(max_step_down_ratio=0.01)
+    shared = share_out(ASKED, [total(120, "big", "small")], FORECASTS, {}, free)
     assert sum(units or 0 for units in units_of(shared)) == 120
     chances = [
         (FORECASTS[p.scope_id].paths.values[:, place % DAYS] >= (p.proposed or 0) + 1).mean()
@@ -81,6 +82,44 @@ def test_no_day_falls_below_what_is_used_or_the_floor() -> None:
     assert by_cell["small", FIRST.isoformat()] == 13
     assert min(units or 0 for units in by_cell.values()) >= 2
     assert sum(units or 0 for units in by_cell.values()) == 40
+
+
+def test_nothing_goes_where_a_guardrail_would_take_it_away_again() -> None:
+    """What staff cannot serve, or a step limit keeps, is left to the other days; frozen ones keep theirs."""
+    forecasts = {"a": forecast(20), "b": forecast(20, seed=2)}
+    one_day = total(30, "a", "b", last=0)
+    staffed = [asks("a", 0, 26, staff_cap_units=5), asks("b", 0, 26)]
+    shared = share_out(staffed, [one_day], forecasts, {}, Policy())
+    assert units_of(shared) == [26, 25]  # the guardrail makes 5 of the first
+    stepped = [asks("a", 0, 26, old_units=6), asks("b", 0, 26, old_units=60)]
+    shared = share_out(stepped, [total(40, "a", "b", last=0)], forecasts, {}, Policy())
+    assert units_of(shared) == [10, 26]  # the second cannot fall below 30 at once: the first has the rest
+    frozen = [asks("a", 0, 26, proposed=None, old_units=5, keep_reason="frozen"), asks("b", 0, 40)]
+    shared = share_out(frozen, [one_day], forecasts, {}, Policy())
+    assert units_of(shared) == [None, 25]
+
+
+def test_all_plans_that_share_a_total_share_it_together() -> None:
+    """What one region's branch asks for beyond its own demand is known where another's share is set."""
+    forecasts = {"a": forecast(40), "b": forecast(40, seed=2)}
+    both = [asks("a", 0, 68, inputs={"displaced_units": 20}), asks("b", 0, 48)]
+    shared = share_out(both, [total(80, "a", "b", last=0)], forecasts, {}, Policy())
+    units = [units or 0 for units in units_of(shared)]
+    assert sum(units) == 80
+    assert units[0] - units[1] == pytest.approx(20, abs=3)
+
+
+def test_days_that_nobody_plans_keep_their_limits() -> None:
+    """A vetoed region's limits are taken off the total as they stand."""
+    shared = share_out(
+        [asks("b", 0, 48)],
+        [total(60, "a", "b", last=0)],
+        {"a": forecast(40), "b": forecast(40, seed=2)},
+        {},
+        Policy(),
+        kept={("a", FIRST): 35},
+    )
+    assert units_of(shared) == [25]
 
 
 def test_branches_that_other_plans_hold_take_part() -> None:
