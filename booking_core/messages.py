@@ -33,6 +33,12 @@ def text_of(reason: Reason | PlanRefusal, language: str, context: Mapping[str, s
     return Text(title, detail.format_map(_Context(context)))
 
 
+def promise_text(by: str | None, chance: float, latest_day: str, language: str) -> str:
+    """What is promised, in the language ("en" or "zh"): the day, else the chance by the last one."""
+    sentence = _PROMISES[by is not None][LANGUAGES.index(language)]
+    return sentence.format(day=by or latest_day, percent=round(chance * 1000) // 10)
+
+
 def language_of(accept_language: str | None) -> str:
     """The language to answer in: "zh" where Accept-Language weighs Chinese above English, else "en"."""
     best, weight = "en", 0.0
@@ -342,6 +348,18 @@ CASES: Final[dict[str, tuple[Text, Text]]] = {
     ),
 }
 """Texts of a reason in a special case, named by `case` in its context."""
+
+_PROMISES: Final = {
+    True: (
+        "An offer by {day} at the latest, with a chance of {percent} %.",
+        "最迟 {day} 为您提供名额，可能性为 {percent}%。",
+    ),
+    False: (
+        "No day can be promised; the chance of an offer by {day} is {percent} %.",
+        "暂时无法承诺日期；{day} 前（含当日）提供名额的可能性为 {percent}%。",
+    ),
+}
+"""Whether a day is promised, and how that is told; percents are rounded down."""
 
 _FIELD_FAULTS_ZH: Final = {
     "missing": "缺少该字段",

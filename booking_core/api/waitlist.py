@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -15,15 +16,17 @@ from booking_core.api.forms import REF, Body, LoanRef, OneChannel, body_schema, 
 from booking_core.api.responses import answer_of, not_found, problem_of
 from booking_core.api.take import paced
 from booking_core.domain import Refused
+from booking_core.messages import language_of, promise_text
 from booking_core.queueing import PRIORITIES, Entry
 from booking_core.service import plan_drafts
 from booking_core.service import waitlist as service
-from booking_core.service.bookings import refuse
+from booking_core.service.bookings import Refusal, Taken, refuse
 from booking_core.service.waitlist import Joining
 
 router = APIRouter(prefix="/v1/waitlist", tags=["waitlist"])
 
 EntryRef = Annotated[str, Path(pattern=REF, max_length=40)]
+Languages = Annotated[str | None, Header(alias="Accept-Language", description="en | zh")]
 
 
 ISO_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
@@ -70,18 +73,20 @@ class JoinForm(BaseModel):
 
 
 @router.post("", status_code=201, openapi_extra=body_schema(JoinForm), dependencies=[Depends(paced)])
-def join_waitlist(core: TheCore, asking: Customers, raw: Body) -> JSONResponse:
+def join_waitlist(core: TheCore, asking: Customers, raw: Body, languages: Languages = None) -> JSONResponse:
     """Join: the entry with its position and promise, or with its offer where a place is free at once."""
     form, told = parse(JoinForm, raw)
     if isinstance(form, Refused):
         raise problem_of(refuse(core, asking, form, told))
-    return answer_of(f"branch {form.branch}", service.join(core, asking, form.joining()), 201)
+    return _told(f"branch {form.branch}", service.join(core, asking, form.joining()), languages, 201)
 
 
 @router.get("/{entry_ref}")
-def get_entry(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONResponse:
+def get_entry(
+    core: TheCore, asking: Customers, entry_ref: EntryRef, languages: Languages = None
+) -> JSONResponse:
     """The entry with its position now, its promise, and its offer while that stands."""
-    return answer_of(f"waitlist entry {entry_ref}", service.find(core, asking, entry_ref))
+    return _told(f"waitlist entry {entry_ref}", service.find(core, asking, entry_ref), languages)
 
 
 @router.delete("/{entry_ref}")
@@ -97,3 +102,15 @@ def accept_offer(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONR
     if isinstance(outcome, Entry):
         raise not_found(f"offer for waitlist entry {entry_ref} yet")
     return answer_of(f"waitlist entry {entry_ref}", outcome)
+
+
+def _told(
+    what: str, outcome: Taken | Refusal | None, languages: str | None, status: int = 200
+) -> JSONResponse:
+    """The entry, and while it waits what is promised to it in a sentence of the caller's language."""
+    if isinstance(outcome, Taken) and (promise := outcome.body["promise"]):
+        entry = outcome.body["entry"]
+        if entry["status"] == "waiting":
+            text = promise_text(promise["by"], promise["chance"], entry["latest_day"], language_of(languages))
+            outcome = replace(outcome, body=outcome.body | {"promise": promise | {"text": text}})
+    return answer_of(what, outcome, status)

@@ -7,7 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from booking_core import tables as t
+from booking_core.database import write_transaction
 from booking_core.service.admission import Limits
 from booking_core.service.offers import promote
 from tests.support.api import Api, api_on
@@ -65,6 +68,32 @@ def test_from_a_refusal_to_a_booking_by_what_the_answers_say(api: Api) -> None:
     assert api.client.get(entry).json()["entry"]["booking"] == booking["ref"]
     assert api.metric("booking_waitlist_offers_total", outcome="accepted") == 1
     assert api.metric("booking_attempts_total", channel="app", outcome="held", reason="") == 2
+
+
+def test_a_promise_is_told_in_a_sentence_of_the_callers_language(api: Api) -> None:
+    """The day with its chance, or that there is none and the chance by the last one; in whole percents."""
+    full_slot(api)
+    entry = join(api).json()["entry"]
+    last = entry["latest_day"]
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        (
+            {"by": "2026-03-12", "chance": 0.939},
+            "An offer by 2026-03-12 at the latest, with a chance of 93 %.",
+            "最迟 2026-03-12 为您提供名额，可能性为 93%。",
+        ),
+        (
+            {"by": None, "chance": 0.4},
+            f"No day can be promised; the chance of an offer by {last} is 40 %.",
+            f"暂时无法承诺日期；{last} 前（含当日）提供名额的可能性为 40%。",
+        ),
+    ]
+    for told, en, zh in cases:
+        with write_transaction(api.bank.engine) as connection:
+            connection.execute(update(t.waitlist).values(promise=told))
+        for language, text in (("en", en), ("zh-CN", zh)):
+            path, headers = f"/v1/waitlist/{entry['ref']}", {"Accept-Language": language}
+            assert api.client.get(path, headers=headers).json()["promise"] == told | {"text": text}
+            assert join(api, headers=headers).json()["promise"] == told | {"text": text}
 
 
 def test_who_has_an_offer_and_books_is_told_to_accept_it(api: Api) -> None:
