@@ -57,8 +57,8 @@ def raise_limits(
 
 def take_back(connection: Connection, plan_id: str, items: Sequence[Row[Any]], command: Command) -> None:
     """End what the plan's items still add; no booking is cancelled."""
-    for item in sorted(items, key=lambda item: quotas.period_id(quotas.period_of(item))):  # as all lock
-        temporaries.end_temporary(connection, _temporary_id(plan_id, item.seq), command.now)
+    ids = [_temporary_id(plan_id, item.seq) for item in items]
+    temporaries.end_temporaries(connection, ids, command.now)
 
 
 def _temporary_id(plan_id: str, seq: int) -> str:

@@ -130,7 +130,7 @@ def end_temporary(
     region = quotas.scope_regions(connection)[row.scope_kind, row.scope_id]
     if not command.caller.may_see(region):
         return OutsideClaim(region)
-    if temporaries.end_temporary(connection, temporary_id, command.now):
+    if temporaries.end_temporaries(connection, [temporary_id], command.now):
         extra = {"extra_units": row.extra_units}
         record_audit(connection, command, "quota.temporary_end", temporary_id, extra, None)
     return temporary_id

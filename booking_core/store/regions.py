@@ -11,9 +11,13 @@ from booking_core.tables import regions
 
 
 def region_row(connection: Connection, region_id: str, *, lock: bool = False) -> Row[Any] | None:
-    """The region, None where there is none."""
+    """The region, None where there is none.
+
+    Locked, nobody else changes its mode until the transaction ends; rows that refer to it may be written
+    (NO KEY UPDATE). On SQLite the writer lock does it.
+    """
     statement = select(regions).where(regions.c.region_id == region_id)
-    return connection.execute(statement.with_for_update() if lock else statement).one_or_none()
+    return connection.execute(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
 
 
 def region_rows(connection: Connection, region_id: str | None) -> list[Row[Any]]:

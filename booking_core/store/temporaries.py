@@ -5,7 +5,8 @@ docs/locking.md says why ending one locks the counter only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 from booking_core import tables as t
 from booking_core.store import locking
 from booking_core.store.quotas import Period, period_id, period_of
+from booking_core.store.rows import among
 
 _T = t.quota_temporaries
 
@@ -50,31 +52,34 @@ def add_temporary(connection: Connection, period: Period, **columns: Any) -> Non
 
 def end_due(connection: Connection, now: datetime) -> int:
     """How many temporary quotas had expired and were ended."""
-    return len(_end(connection, _due(now), now))
+    return _end(connection, _due(now), now)
 
 
-def end_temporary(connection: Connection, temporary_id: str, now: datetime) -> bool:
-    """Whether the temporary quota was in force and is ended now."""
-    which = [_T.c.temporary_id == temporary_id, _T.c.ended_utc.is_(None)]
-    return bool(_end(connection, which, now))
+def end_temporaries(connection: Connection, temporary_ids: Collection[str], now: datetime) -> int:
+    """How many of these temporary quotas were in force and are ended now.
+
+    End several by one call: one after the other they would be locked in the caller's order, not in this one.
+    """
+    which = [among(connection, _T.c.temporary_id, temporary_ids), _T.c.ended_utc.is_(None)]
+    return _end(connection, which, now)
 
 
 def _due(now: datetime) -> list[ColumnElement[bool]]:
     return [_T.c.ended_utc.is_(None), _T.c.expires_utc <= now]
 
 
-def _end(
-    connection: Connection, which: Sequence[ColumnElement[bool]], now: datetime
-) -> Sequence[tuple[Period, int]]:
-    """The extra units that these take with them; their counters are locked in the order of all counters."""
+def _end(connection: Connection, which: Sequence[ColumnElement[bool]], now: datetime) -> int:
+    """How many were ended. They are locked by their ids, then their counters in the order of all counters."""
     statement = select(_T).where(*which).order_by(_T.c.temporary_id)
     rows = connection.execute(locking.lock_clause(statement)).all()
-    ended = sorted(((period_of(row), row.extra_units) for row in rows), key=lambda one: period_id(one[0]))
-    for period, units in ended:
-        _add_extra(connection, period, -units)
+    taken: Counter[Period] = Counter()
     for row in rows:
-        connection.execute(update(_T).where(_T.c.temporary_id == row.temporary_id).values(ended_utc=now))
-    return ended
+        taken[period_of(row)] += row.extra_units
+    for period in sorted(taken, key=period_id):
+        _add_extra(connection, period, -taken[period])
+    ended = among(connection, _T.c.temporary_id, [row.temporary_id for row in rows])
+    connection.execute(update(_T).where(ended).values(ended_utc=now))
+    return len(rows)
 
 
 def _add_extra(connection: Connection, period: Period, units: int) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import threading
+import time
+from collections.abc import Callable, Collection
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import OperationalError
 
 from booking_core import tables as t
 from booking_core.service.commands import CommandRefused
 from booking_core.service.housekeeping import sweep
-from booking_core.service.plans import StoredPlan
+from booking_core.service.plans import StoredPlan, rollback_plan
+from booking_core.store import temporaries
 from metrics.contract import PlanRefusal
 from tests.support.bank import Bank
-from tests.support.desk import MONDAY, NOW, Desk, draft, item
+from tests.support.desk import MONDAY, NOW, Desk, command, draft, item
 from tests.support.wishes import Wall, core_on
 
-QUOTA = ("branch:b1", "day", MONDAY)
+TUESDAY = MONDAY + timedelta(days=1)
 
 
 @pytest.fixture
@@ -122,6 +127,61 @@ def test_a_level_without_a_limit_is_not_given_one(desk: Desk) -> None:
     desk("create", draft("x1", item(9, kind="month", start=MONDAY.replace(day=1)), kind="extra"))
     assert desk("apply", "x1").reason is PlanRefusal.PLAN_OVER
     assert desk.counter(kind="month", start=MONDAY.replace(day=1)) in {None, (0, None, None)}
+
+
+def test_a_rollback_that_meets_an_expiry_takes_each_unit_back_once(
+    postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lock by ids, then counters: neither is ended as a deadlock, and nothing is taken twice."""
+    desk, faults = rollback_meets_expiry(postgres_bank, monkeypatch)
+    assert faults == []
+    assert [extra(desk, day) for day in (MONDAY, TUESDAY)] == [0, 0]
+    assert desk.status("x1") == "rolled_back"
+
+
+def test_units_ended_one_by_one_would_deadlock_with_an_expiry(
+    postgres_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: a rollback then holds what the sweep waits for, and waits for what that holds."""
+    together = temporaries.end_temporaries
+
+    def one_by_one(connection: Connection, ids: Collection[str], now: datetime) -> int:
+        return sum(together(connection, [one], now) for one in sorted(ids, reverse=True))
+
+    monkeypatch.setattr(temporaries, "end_temporaries", one_by_one)
+    _, faults = rollback_meets_expiry(postgres_bank, monkeypatch)
+    assert [getattr(fault.orig, "sqlstate", None) for fault in faults] == ["40P01"]
+
+
+def rollback_meets_expiry(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[OperationalError]]:
+    """The desk, and what ended a rollback or the end of its units, where one begins within the other."""
+    bank.add_quota("branch", "b1", "day", 5)
+    desk = Desk(bank)
+    desk.make("x1", item(8, start=TUESDAY), item(8), kind="extra")  # in the order of ids Tuesday is first
+    faults: list[OperationalError] = []
+    halfway = threading.Event()
+    change = temporaries._add_extra
+
+    def slowly(*arguments: Any) -> None:
+        change(*arguments)
+        halfway.set()
+        time.sleep(0.3)
+
+    def guarded(work: Callable[[Connection], object]) -> None:
+        try:
+            with bank.engine.begin() as connection:
+                connection.exec_driver_sql("SET LOCAL deadlock_timeout = '100ms'")
+                work(connection)
+        except OperationalError as fault:
+            faults.append(fault)
+
+    monkeypatch.setattr(temporaries, "_add_extra", slowly)
+    rollback = threading.Thread(target=guarded, args=(lambda c: rollback_plan(c, "x1", command()),))
+    rollback.start()
+    assert halfway.wait(10)
+    guarded(lambda c: temporaries.end_due(c, NOW + timedelta(days=30)))
+    rollback.join()
+    return desk, faults
 
 
 @pytest.mark.parametrize(
