@@ -16,22 +16,34 @@ from sqlalchemy import Connection, select, update
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
+from booking_core.clock import utc_now
 from booking_core.database import make_engine, write_transaction
+from booking_core.service.autonomy import mode_of
+from booking_core.service.commands import Command, record_audit
+from booking_core.service.core import Caller
 from booking_core.settings import load_settings
 from booking_core.store.rows import put_rows
 from booking_core.tabular import FIRST_YEAR, GREATEST, YEARS_END, BadInputError, Line, lines
+from metrics.contract import RegionMode
 
 LOAN_STATUSES: Final = ("active", "closed", "blocked")
 QUARTER: Final = timedelta(minutes=15)
 DAY_MINUTES: Final = 1440
+IMPORTER: Final = "import-branches"
+"""Who is noted to have granted what a file grants."""
 
 __all__ = ["BadInputError", "add_commands"]
 
 
 def import_branches(connection: Connection, path: str) -> str:
-    """What was imported of regions and branches."""
+    """What was imported of regions and branches.
+
+    `automatic_application` is the mode that a region begins in, and nothing afterwards: what a region has
+    earned and what a person has set stays, and where the file says otherwise, the answer does.
+    """
     regions: dict[str, dict[str, Any]] = {}
     branches: dict[str, dict[str, Any]] = {}
+    modes: dict[str, bool] = {}
     columns = [
         "branch_id",
         "region_id",
@@ -49,8 +61,10 @@ def import_branches(connection: Connection, path: str) -> str:
             "region_id": region_id,
             "name_en": line.text("region_name_en"),
             "name_zh": line.text("region_name_zh"),
-            "automatic_application": line.flag("automatic_application"),
         }
+        automatic = line.flag("automatic_application")
+        if line.has("automatic_application") and modes.setdefault(region_id, automatic) is not automatic:
+            raise line.bad("automatic_application", f"the same in every line of region {region_id}")
         branches[branch_id] = {
             "branch_id": branch_id,
             "region_id": region_id,
@@ -59,27 +73,27 @@ def import_branches(connection: Connection, path: str) -> str:
             "staff_cap_units": line.whole("staff_cap_units") if line.has("staff_cap_units") else None,
             "active": True,
         }
-    granted = {region for region, row in regions.items() if row.pop("automatic_application")}
-    put_rows(connection, t.regions, list(regions.values()))
-    _grant(connection, granted, set(regions) - granted)
-    put_rows(connection, t.branches, list(branches.values()))
-    return f"{len(branches)} branches in {len(regions)} regions"
-
-
-def _grant(connection: Connection, granted: set[str], others: set[str]) -> None:
-    """Let plans of the granted regions be applied, whatever their scores; the others are left to theirs.
-
-    A region that had been granted it before begins in shadow again; what one has earned it keeps.
-    """
     r = t.regions.c
+    before = {row.region_id: row for row in connection.execute(select(t.regions).order_by(r.region_id))}
+    put_rows(connection, t.regions, list(regions.values()))
+    _begin(connection, {region for region, automatic in modes.items() if automatic} - set(before))
+    put_rows(connection, t.branches, list(branches.values()))
+    kept = [
+        f"region {row.region_id} stays {mode_of(row)}, which an import does not change (docs/autonomy.md)"
+        for row in before.values()
+        if modes.get(row.region_id, row.automatic_application) is not row.automatic_application
+    ]
+    return "; ".join([f"{len(branches)} branches in {len(regions)} regions", *kept])
+
+
+def _begin(connection: Connection, granted: set[str]) -> None:
+    """Let plans of these new regions be applied, whatever their scores: the decision of who imports them."""
     fixed = {"automatic_application": True, "automatic_fixed": True}
-    connection.execute(update(t.regions).where(r.region_id.in_(granted)).values(**fixed))
-    anew = {"automatic_application": False, "automatic_fixed": False}
-    connection.execute(
-        update(t.regions)
-        .where(r.region_id.in_(others), r.automatic_fixed, r.automatic_application)
-        .values(**anew)
-    )
+    connection.execute(update(t.regions).where(t.regions.c.region_id.in_(granted)).values(**fixed))
+    command = Command(Caller("", IMPORTER, frozenset()), utc_now())
+    after = {"mode": RegionMode.AUTOMATIC, "fixed": True, "reason": None}
+    for region_id in sorted(granted):
+        record_audit(connection, command, "region.mode", region_id, None, after)
 
 
 def import_loans(connection: Connection, path: str) -> str:
@@ -225,9 +239,27 @@ def open_slots(
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the import commands and open-slots to the commands of booking_core."""
-    plain: dict[str, Callable[[Connection, str], str]] = {"branches": import_branches, "loans": import_loans}
-    for name, load in plain.items():
-        parser = subparsers.add_parser(f"import-{name}", help=f"import {name} from a file")
+    plain: dict[str, tuple[Callable[[Connection, str], str], str]] = {
+        "branches": (
+            import_branches,
+            (
+                "Columns branch_id, region_id, region_name_en, region_name_zh, name_en, name_zh, "
+                "staff_cap_units and, for regions that are new, automatic_application: true where plans are "
+                "applied by themselves from the start, else the region begins in shadow mode."
+            ),
+        ),
+        "loans": (
+            import_loans,
+            (
+                "Columns loan_ref, holder, branch_id, status, payoff_cny, min_prepayment_cny and, where a "
+                "loan cannot be prepaid yet, eligible_from."
+            ),
+        ),
+    }
+    for name, (load, columns) in plain.items():
+        parser = subparsers.add_parser(
+            f"import-{name}", help=f"import {name} from a file", description=columns
+        )
         parser.add_argument("--input", required=True, metavar="FILE", help="CSV (also .gz) or Parquet")
         parser.set_defaults(run=_runner(lambda c, a, load=load: load(c, a.input)))  # type: ignore[misc]
     sourced = {

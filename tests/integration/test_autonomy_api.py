@@ -14,7 +14,7 @@ from sqlalchemy import select
 from booking_core import tables as t
 from booking_core.api.app import create_app
 from booking_core.database import write_transaction
-from booking_core.importing import import_branches
+from booking_core.importing import BadInputError, import_branches
 from booking_core.service.tokens import issue_token
 from tests.support.bank import Bank
 from tests.support.desk import Desk, draft
@@ -118,13 +118,16 @@ def test_a_region_claim_sees_its_own_region_only(ask: Ask, bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("said", ["true", "false"])
-def test_importing_fixes_what_it_grants_and_keeps_what_was_earned(
-    ask: Ask, bank: Bank, tmp_path: Path, said: str
-) -> None:
-    """A file that grants fixes the region; one that does not takes back a grant, but nothing earned."""
-    ask("POST", "", EARNED)
+def test_importing_grants_new_regions_only(ask: Ask, bank: Bank, tmp_path: Path, said: str) -> None:
+    """A file says in which mode a region begins, audited; what stands it leaves, and says so."""
     file = tmp_path / "branches.csv"
     head = "branch_id,region_id,region_name_en,region_name_zh,name_en,name_zh,staff_cap_units"
+
+    def imported(word: str) -> str:
+        rows = "".join(f"{r}9,{r},R,R,B,B,,{word}\n" for r in ("north", "west"))
+        file.write_text(f"{head},automatic_application\n{rows}")
+        with write_transaction(bank.engine) as connection:
+            return import_branches(connection, str(file))
 
     def modes() -> dict[str, tuple[bool, bool]]:
         with bank.engine.connect() as connection:
@@ -133,11 +136,31 @@ def test_importing_fixes_what_it_grants_and_keeps_what_was_earned(
                 for row in connection.execute(select(t.regions))
             }
 
-    for word in (said, "false"):
-        rows = "".join(f"{r}9,{r},R,R,B,B,,{word}\n" for r in ("north", "west"))
-        file.write_text(f"{head},automatic_application\n{rows}")
-        with write_transaction(bank.engine) as connection:
-            import_branches(connection, str(file))
-        if word == "true":
-            assert modes() == {"north": (True, True), "west": (True, True)}
-    assert modes() == {"north": (said == "false", False), "west": (False, False)}
+    ask("PUT", "/north", {"mode": "shadow", "reason": "audit"}, scope="operator")
+    told = imported(said)
+    granted = said == "true"
+    assert modes() == {"north": (False, True), "west": (granted, granted)}
+    assert ("region north stays shadow" in told) is granted
+    by_import = [("import-branches", {"mode": "automatic", "fixed": True, "reason": None})]
+    assert changes(bank)[1:] == (by_import if granted else [])
+
+    ask("PUT", "/north", {"mode": "earned"}, scope="operator")
+    ask("POST", "", EARNED)
+    before, written = modes(), changes(bank)
+    assert "region north stays automatic" in imported("false")
+    assert "stays" not in imported(""), "a file without a word on it says nothing against it"
+    assert (modes(), changes(bank)) == (before, written)
+
+
+def test_a_file_that_contradicts_itself_on_a_region_is_refused(bank: Bank, tmp_path: Path) -> None:
+    """Of two lines that say differently how a region begins neither is taken."""
+    file = tmp_path / "branches.csv"
+    file.write_text(
+        "branch_id,region_id,region_name_en,region_name_zh,name_en,name_zh,staff_cap_units,automatic_application\n"
+        "w1,west,W,W,B,B,,true\nw2,west,W,W,B,B,,\nw3,west,W,W,B,B,,no\n"
+    )
+    expected = (
+        r"line 4, column automatic_application: got 'no', expected the same in every line of region west"
+    )
+    with pytest.raises(BadInputError, match=expected), write_transaction(bank.engine) as connection:
+        import_branches(connection, str(file))
