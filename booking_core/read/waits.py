@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, select
 
 from booking_core import tables as t
 from booking_core.read.sql import DAY, frame, in_region, typed
+from metrics.contract import Reason
 
 
 def waiting_days(
@@ -17,7 +18,8 @@ def waiting_days(
     """[ds (first day that suited), waited (entries), days (summed over them)] of since..until, by day.
 
     days: from the first day that suited to the day booked. Who got none waited to the last day that suited,
-    and who waits still to `as_of`. Who left of their own accord is not counted.
+    and who waits still to `as_of`. Who left of their own accord is not counted, nor whose loan could not be
+    prepaid any more.
     """
     w, b = t.waitlist.c, t.bookings.c
     rows = frame(
@@ -25,6 +27,7 @@ def waiting_days(
         select(w.wished_day.label("ds"), w.latest_day, w.status, b.service_day, func.count().label("waited"))
         .select_from(t.waitlist.outerjoin(t.bookings, b.booking_ref == w.booking_ref))
         .where(w.wished_day.between(since, until), w.status != "left", *in_region(w.region_id, region))
+        .where(func.coalesce(w.closed_reason, "") != Reason.LOAN_NOT_ELIGIBLE)
         .group_by(w.wished_day, w.latest_day, w.status, b.service_day),
         {"ds": DAY, "latest_day": DAY, "status": "str", "service_day": DAY, "waited": "int64"},
     )

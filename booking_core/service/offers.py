@@ -71,8 +71,9 @@ def offer(batch: Batch, entry: Entry, slot_id: str, actor: str) -> bool:
     )
     if slot is None or not isinstance(verdict, Accepted):
         return False
-    stands = min(timedelta(seconds=now.settings.offer_seconds), slot.start_utc - now.business)
-    offered = new_booking(wish, slot, verdict, "offered", now.wall + stands, now.wall)
+    starts = now.settings.wall_at(slot.start_utc, now.wall)
+    until = min(now.wall + timedelta(seconds=now.settings.offer_seconds), starts)
+    offered = new_booking(wish, slot, verdict, "offered", until, now.wall)
     batch.put(None, offered, actor)
     return True
 

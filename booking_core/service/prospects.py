@@ -12,7 +12,6 @@ from typing import Final, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from booking_core.promises import judged_promises
 from booking_core.queueing import MOST_HISTORY, Entry, Outlook, shortfall
@@ -87,9 +86,9 @@ class Refreshed(Generic[T]):
     def _read(self, known: _Known[T], name: str, read: Callable[[], T]) -> None:
         try:
             known.value = read()
-        except SQLAlchemyError as error:
+        except Exception:  # a promise is worth less than joining
             if not known.failed:  # once, not with every time that it fails
-                log.warning("%s of %s not read, the last value stays: %s", self._what, name, error)
+                log.exception("%s of %s not read: the last value stays", self._what, name)
             known.failed = True
         else:
             known.failed = False

@@ -264,6 +264,17 @@ def test_an_offer_never_outlives_the_start_of_its_slot(bank: Bank, core: Core) -
     assert datetime.fromisoformat(offer["expires_at"]) <= datetime.fromisoformat(offer["start"])
 
 
+def test_an_offer_ends_with_the_start_of_its_slot_where_days_pass_faster(
+    bank: Bank, core: Core, wall: Wall
+) -> None:
+    """In the demo a slot in two days starts within the hour: offers of a day end by then."""
+    bank.set("offer_seconds", 86_400)
+    bank.set("quarter_seconds", 10.0)
+    bank.add_slot()
+    ends = datetime.fromisoformat(join(core, bank, "L1").body["offer"]["expires_at"])
+    assert ends <= wall() + timedelta(seconds=3 * 96 * 10)
+
+
 def test_accepting_is_an_attempt_that_holds_and_repeats_to_the_same_answer(
     bank: Bank, core: Core, wall: Wall
 ) -> None:

@@ -103,7 +103,7 @@ def test_a_plan_kept_for_being_bad_is_judged_by_what_it_would_have_set(engine: A
 def test_waiting_days_count_who_waits_still_and_not_who_left(engine: Any, bank: Bank) -> None:
     """From the day first wished to the one booked, to the last that suited, or to now."""
     slot = bank.add_slot(day=LAST + timedelta(days=4))
-    for n in range(5):
+    for n in range(6):
         bank.add_loan(f"W{n}")
     booking = {
         "booking_ref": "B0", "loan_ref": "W0", "slot_id": slot, "branch_id": "b1", "region_id": "north",
@@ -116,12 +116,14 @@ def test_waiting_days_count_who_waits_still_and_not_who_left(engine: Any, bank: 
         return {
             "entry_ref": f"E{n}", "loan_ref": f"W{n}", "branch_id": "b1", "region_id": "north",
             "wished_day": LAST, "latest_day": LAST + timedelta(days=latest), "channel": "app",
-            "status": status, "joined_utc": datetime.now(UTC), "actor": "test", "booking_ref": None, **more,
+            "status": status, "joined_utc": datetime.now(UTC), "actor": "test", "booking_ref": None,
+            "closed_reason": None, **more,
         }  # fmt: skip
 
     put(
         bank, t.waitlist, entry(0, "booked", 9, booking_ref="B0"), entry(1, "waiting", 30),
         entry(2, "expired", 2), entry(3, "left", 9), entry(4, "waiting", 30, wished_day=LAST + timedelta(1)),
+        entry(5, "expired", 9, closed_reason="loan_not_eligible"),
     )  # fmt: skip
     rows = waiting_days(engine, since=LAST, until=LAST, as_of=LAST + timedelta(days=6))
     assert rows.to_dict("records") == [{"ds": rows["ds"][0], "waited": 3, "days": 4 + 6 + 2}]

@@ -24,13 +24,14 @@ class Source:
         self.open = threading.Event()
         self.open.set()
         self.broken = False
+        self.fault: Exception = OperationalError("SELECT", None, Exception("no answer"))
 
     def read(self) -> int:
         """How often it was read by now."""
         self.reads += 1
         assert self.open.wait(10)
         if self.broken:
-            raise OperationalError("SELECT", None, Exception("no answer"))
+            raise self.fault
         return self.reads
 
 
@@ -73,6 +74,7 @@ def test_a_reading_that_fails_leaves_the_last_value_and_is_told_once(
             assert kept.get("b1", later, source.read) == 1
     assert source.reads == 3
     assert len(caplog.records) == 1
+    source.fault = KeyError("what stands there is not what was expected")
     assert kept.get("b2", NOW, source.read) is None
 
 
