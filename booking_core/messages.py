@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from booking_core.words import word_zh
 from metrics.contract import PlanRefusal, Reason
 
 LANGUAGES: Final = ("en", "zh")
@@ -22,15 +23,18 @@ class _Context(dict[str, str]):
         return "–"
 
 
-def field_fault_zh(kind: str, message: str) -> str:
-    """What pydantic's error of this type (and English message) is told as in Chinese."""
-    return _FIELD_FAULTS_ZH.get(kind, f"不符合要求：{message}")
-
-
 def text_of(reason: Reason | PlanRefusal, language: str, context: Mapping[str, str]) -> Text:
-    """The reason's text in the language ("en" or "zh"), its context filled in."""
+    """The reason's text in the language ("en" or "zh"), its context filled in.
+
+    Chinese has its own word for a value where the context gives one (`what_zh` for `what`), or the value is
+    a status or the like.
+    """
     title, detail = CASES.get(context.get("case", ""), TEXTS[reason])[LANGUAGES.index(language)]
-    return Text(title, detail.format_map(_Context(context)))
+    values = _Context(context)
+    if language == "zh":
+        own = {name: word_zh(name, value) for name, value in context.items()}
+        values = _Context(own | {name.removesuffix("_zh"): own[name] for name in own if name.endswith("_zh")})
+    return Text(title, detail.format_map(values))
 
 
 def promise_text(by: str | None, chance: float, latest_day: str, language: str) -> str:
@@ -133,7 +137,7 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ),
         (
             "该贷款暂不可提前还款",
-            "贷款 {loan} 该日不可提前还款：状态 {status}，起始日 {eligible_from}。",
+            "贷款 {loan} 该日不可提前还款：状态“{status}”，起始日 {eligible_from}。",
         ),
     ),
     Reason.NOTICE_TOO_SHORT: _pair(
@@ -166,7 +170,7 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
             "The hold is over",
             "Booking {booking} is {status}, so its place was given back. Book a slot again.",
         ),
-        ("占位已失效", "预约 {booking} 的状态为 {status}，名额已释放，请重新预约。"),
+        ("占位已失效", "预约 {booking} 的状态为“{status}”，名额已释放，请重新预约。"),
     ),
     Reason.IDEMPOTENCY_CONFLICT: _pair(
         (
@@ -245,8 +249,11 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         ),
     ),
     PlanRefusal.PLAN_WRONG_STATUS: _pair(
-        ("The plan's status does not allow it", "Plan {plan_id} is {status}."),
-        ("计划状态不允许", "计划 {plan_id} 当前状态为 {status}。"),
+        (
+            "The plan's status does not allow it",
+            "Plan {plan_id} is {status}, which does not allow to {command} it.",
+        ),
+        ("计划状态不允许", "计划 {plan_id} 当前状态为“{status}”，不能{command}。"),
     ),
     PlanRefusal.PLAN_NEEDS_APPROVAL: _pair(
         (
@@ -264,6 +271,22 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
     PlanRefusal.PLAN_OVER: _pair(
         ("The plan's days are over", "Nothing that plan {plan_id} raises can be booked any more."),
         ("计划日期已过", "计划 {plan_id} 所增加的名额均已无法预约。"),
+    ),
+    PlanRefusal.NOTHING_TO_RAISE: _pair(
+        (
+            "There is no limit to raise",
+            (
+                "Nothing limits {levels}, so that plan {plan_id} raises nothing there and was not applied. "
+                "Where a limit should stand, set it with PUT /v1/quotas/ID, then apply the plan again."
+            ),
+        ),
+        (
+            "没有可提高的限额",
+            (
+                "{levels} 没有限额，计划 {plan_id} 无可提高，因此未应用。如需限额，请先通过 "
+                "PUT /v1/quotas/ID 设置，再应用该计划。"
+            ),
+        ),
     ),
     PlanRefusal.PLAN_ID_CONFLICT: _pair(
         ("The plan id is taken", "Plan {plan_id} exists with another body. Choose a new id."),
@@ -290,7 +313,7 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
         (
             "该地区的模式由人工设定",
             (
-                "{region} 的模式为 {mode}，评分不会改变它；运营人员可通过 "
+                "{region} 的模式为“{mode}”，评分不会改变它；运营人员可通过 "
                 "PUT /v1/control/autonomy/{region}（mode 为 earned）交还给评分。"
             ),
         ),
@@ -322,12 +345,22 @@ TEXTS: Final[dict[Reason | PlanRefusal, tuple[Text, Text]]] = {
 }
 
 CASES: Final[dict[str, tuple[Text, Text]]] = {
+    "overdue": _pair(
+        (
+            "The plan's deadline has passed",
+            (
+                "Nobody decided on plan {plan_id} by {deadline}; it counts as rejected. "
+                "The next proposal can be decided again."
+            ),
+        ),
+        ("计划已过审批期限", "计划 {plan_id} 在 {deadline} 之前无人审批，视为已驳回；可审批下一份计划。"),
+    ),
     "wrong_status": _pair(
         (
             "The booking's status does not allow it",
             "Booking {booking} is {status}, which does not allow this.",
         ),
-        ("预约状态不允许", "预约 {booking} 的状态为 {status}，不能进行此操作。"),
+        ("预约状态不允许", "预约 {booking} 的状态为“{status}”，不能进行此操作。"),
     ),
     "other_day": _pair(
         (
@@ -336,7 +369,7 @@ CASES: Final[dict[str, tuple[Text, Text]]] = {
         ),
         (
             "非预约办理日",
-            "预约 {booking} 的状态为 {status}，办理日为 {day}；今天是 {today}，仅可在当日签到。",
+            "预约 {booking} 的状态为“{status}”，办理日为 {day}；今天是 {today}，仅可在当日签到。",
         ),
     ),
     "not_begun": _pair(
@@ -344,7 +377,7 @@ CASES: Final[dict[str, tuple[Text, Text]]] = {
             "The appointment has not begun",
             "Booking {booking} is {status} and starts at {start}; that nobody came is known from then on.",
         ),
-        ("预约尚未开始", "预约 {booking} 的状态为 {status}，于 {start} 开始，此后方可登记爽约。"),
+        ("预约尚未开始", "预约 {booking} 的状态为“{status}”，于 {start} 开始，此后方可登记爽约。"),
     ),
 }
 """Texts of a reason in a special case, named by `case` in its context."""
@@ -360,34 +393,3 @@ _PROMISES: Final = {
     ),
 }
 """Whether a day is promised, and how that is told; percents are rounded down."""
-
-_FIELD_FAULTS_ZH: Final = {
-    "missing": "缺少该字段",
-    "extra_forbidden": "不认识的字段，请删除",
-    "string_pattern_mismatch": "含有不允许的字符",
-    "string_too_long": "过长",
-    "string_too_short": "不能为空",
-    "enum": "不是可选值",
-    "literal_error": "不是可选值",
-    "greater_than": "必须大于零",
-    "greater_than_equal": "过小",
-    "less_than_equal": "过大",
-    "too_short": "不能为空",
-    "too_long": "条目过多",
-    "decimal_parsing": "不是数字",
-    "decimal_type": "不是数字",
-    "finite_number": "必须是有限的数值",
-    "string_type": "须为字符串",
-    "int_type": "须为整数",
-    "float_type": "须为数字",
-    "int_parsing": "须为整数",
-    "bool_parsing": "须为 true 或 false",
-    "bool_type": "须为 true 或 false",
-    "model_attributes_type": "须为一个以 application/json 发送的 JSON 对象",
-    "date_parsing": "不是日期（YYYY-MM-DD）",
-    "timezone_aware": "须带时区偏移，例如 2026-03-01T09:00:00+08:00",
-    "datetime_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
-    "datetime_from_date_parsing": "不是时间（例如 2026-03-01T09:00:00+08:00）",
-    "date_from_datetime_parsing": "不是日期（YYYY-MM-DD）",
-    "half_hour": "须为整点或半点，例如 09:00 或 13:30",
-}

@@ -26,6 +26,7 @@ NOT_APPLIED: Final = frozenset(
         PlanRefusal.REGION_IN_SHADOW,
         PlanRefusal.PLAN_WRONG_STATUS,
         PlanRefusal.PLAN_OVER,
+        PlanRefusal.NOTHING_TO_RAISE,
     }
 )
 """Refusals of an application that are an outcome to report, not a fault to retry."""

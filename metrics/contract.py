@@ -97,6 +97,7 @@ class PlanRefusal(StrEnum):
     PLAN_NEEDS_APPROVAL = "plan_needs_approval"
     PLAN_ID_CONFLICT = "plan_id_conflict"
     PLAN_OVER = "plan_over"
+    NOTHING_TO_RAISE = "nothing_to_raise"
     REGION_IN_SHADOW = "region_in_shadow"
     REGION_FIXED = "region_fixed"
     PAUSED = "paused"

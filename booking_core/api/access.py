@@ -81,7 +81,9 @@ async def admitted(tokens: TokenCache, secret: str | None, scopes: Collection[To
     if caller is None:
         raise ProblemError(Reason.UNAUTHENTICATED)
     if caller.scopes.isdisjoint(scopes):
-        raise ProblemError(Reason.FORBIDDEN, context={"needs": f"scope {' | '.join(sorted(scopes))}"})
+        asked = " | ".join(sorted(scopes))
+        needs = {"needs": f"scope {asked}", "needs_zh": f"需要权限 {asked}"}
+        raise ProblemError(Reason.FORBIDDEN, context=needs)
     return caller
 
 

@@ -122,4 +122,4 @@ def _dry_run(core: Core, asking: Asking, raw: bytes) -> JSONResponse:
 
 
 def _answer(booking_ref: str, outcome: Taken | Refusal | None) -> JSONResponse:
-    return answer_of(f"booking {booking_ref}", outcome)
+    return answer_of((f"booking {booking_ref}", f"预约 {booking_ref}"), outcome)

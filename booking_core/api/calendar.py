@@ -50,7 +50,9 @@ def get_slots(
         raise ProblemError(Reason.INVALID_FIELD, context={"fields": "to"}, errors=[error])
     found = service.calendar(core, asking, service.Asked(branch, first, last, loan, channel))
     if found is None:
-        raise not_found(f"branch {branch}; GET /v1/branches lists them")
+        raise not_found(
+            f"branch {branch}; GET /v1/branches lists them", f"网点 {branch}，可用 GET /v1/branches 查询"
+        )
     return JSONResponse(granted(found))
 
 

@@ -50,7 +50,7 @@ class ModeForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    mode: Literal[RegionMode.SHADOW, RegionMode.AUTOMATIC, "earned"]
+    mode: Literal["shadow", "automatic", "earned"]
     reason: Why | None = None
 
 

@@ -21,9 +21,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from booking_core.domain import FieldError, Refused, Wish
-from booking_core.messages import field_fault_zh
 from booking_core.service.bookings import Told
 from booking_core.service.changes import Settlement
+from booking_core.words import field_fault_zh
 from metrics.contract import Channel, Reason
 
 BODY_BYTES: Final = 65_536
@@ -170,11 +170,19 @@ def field_errors(faults: Sequence[Mapping[str, Any]]) -> Refused:
             message = f"expected one JSON object, sent as application/json ({message})"
         parts = [str(part).replace("~", "~0").replace("/", "~1") for part in loc]
         pointer = "".join(f"/{part}" for part in parts) if where == "body" else f"{where}:{'/'.join(parts)}"
-        errors.append(FieldError(pointer, message, field_fault_zh(fault["type"], message)))
+        zh = field_fault_zh(fault["type"], message, fault.get("ctx", {}))
+        errors.append(FieldError(pointer, message, zh))
     only_missing = all(fault["type"] == "missing" for fault in faults)
     reason = Reason.MISSING_FIELD if only_missing else Reason.INVALID_FIELD
-    fields = ", ".join(dict.fromkeys(e.pointer or "the body" for e in errors))
-    return Refused(reason, errors=tuple(errors), context={"fields": fields})
+    return Refused(reason, errors=tuple(errors), context=fields_told(errors))
+
+
+def fields_told(
+    errors: Sequence[FieldError], whole: tuple[str, str] = ("the body", "请求体")
+) -> dict[str, str]:
+    """The fields as a refusal's text names them; whole: what the pointer "" is called in English, Chinese."""
+    en, zh = (", ".join(dict.fromkeys(e.pointer or name for e in errors)) for name in whole)
+    return {"fields": en, "fields_zh": zh}
 
 
 def _told(data: dict[str, Any]) -> Told:
@@ -192,7 +200,7 @@ def _told(data: dict[str, Any]) -> Told:
 
 def _refuse(message_en: str, message_zh: str) -> Refused:
     error = FieldError("", message_en, message_zh)
-    return Refused(Reason.INVALID_FIELD, errors=(error,), context={"fields": "the body"})
+    return Refused(Reason.INVALID_FIELD, errors=(error,), context=fields_told([error]))
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from booking_core.api.forms import field_errors
+from booking_core.api.forms import field_errors, fields_told
 from booking_core.domain import FieldError
 from booking_core.messages import language_of
 from booking_core.problems import MEDIA_TYPE, problem
 from booking_core.service.batching import TooLate
-from booking_core.service.bookings import Refusal, Taken
+from booking_core.service.bookings import Refusal, Taken, forbidden
 from booking_core.service.commands import CommandRefused, InvalidCommand, OutsideClaim
 from metrics.contract import PlanRefusal, Reason
 from metrics.logs import trace_id_var
@@ -50,7 +50,7 @@ def granted(outcome: T | Refusal | CommandRefused | OutsideClaim | InvalidComman
         case CommandRefused(reason, context):
             raise ProblemError(reason, context=context)
         case OutsideClaim(region_id):
-            raise ProblemError(Reason.FORBIDDEN, context={"needs": f"a token for region {region_id}"})
+            raise problem_of(Refusal(forbidden(region_id)))
         case InvalidCommand(errors):
             raise invalid(*errors)
     return outcome
@@ -75,15 +75,18 @@ def invalid(*errors: FieldError) -> ProblemError:
     return ProblemError(Reason.INVALID_FIELD, context={"fields": pointers}, errors=errors)
 
 
-def not_found(what: str) -> ProblemError:
+def not_found(what: str, what_zh: str) -> ProblemError:
     """The problem of what does not exist."""
-    return ProblemError(PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what})
+    return ProblemError(PlanRefusal.RESOURCE_NOT_FOUND, context={"what": what, "what_zh": what_zh})
 
 
-def answer_of(what: str, outcome: Taken | Refusal | None, status: int = 200) -> JSONResponse:
-    """What was granted, with its trace id. Raises ProblemError for a refusal, and for what does not exist."""
+def answer_of(what: tuple[str, str], outcome: Taken | Refusal | None, status: int = 200) -> JSONResponse:
+    """What was granted, with its trace id. Raises ProblemError for a refusal, and for what does not exist.
+
+    what: the thing's name in English and Chinese.
+    """
     if outcome is None:
-        raise not_found(what)
+        raise not_found(*what)
     return JSONResponse({"trace_id": trace_id_var.get(), **granted(outcome).body}, status)
 
 
@@ -127,11 +130,12 @@ async def told(request: Request, fault: Exception) -> JSONResponse:
         case RequestValidationError():
             problem_found = problem_of(Refusal(field_errors(fault.errors())))
         case HTTPException(status_code=404):
-            problem_found = not_found(f"{request.method} {request.url.path}; see /openapi.json")
+            path = f"{request.method} {request.url.path}"
+            problem_found = not_found(f"{path}; see /openapi.json", f"{path}，接口说明见 /openapi.json")
         case HTTPException(status_code=status, detail=detail):
             error = FieldError("", f"HTTP {status}: {detail}", f"HTTP {status}")
-            context = {"fields": "the request"}
-            problem_found = ProblemError(Reason.INVALID_FIELD, status, context=context, errors=[error])
+            told_as = fields_told([error], ("the request", "请求"))
+            problem_found = ProblemError(Reason.INVALID_FIELD, status, context=told_as, errors=[error])
         case _:
             raise fault
     answer = response_of(problem_found, request.headers.get("accept-language"))

@@ -228,4 +228,4 @@ def _key_fault(key: str) -> Refused:
         "请提供 1 至 128 个可见 ASCII 字符；每次新预约使用新值，重试时保持不变",
     )
     reason = Reason.MISSING_FIELD if not key else Reason.INVALID_FIELD
-    return Refused(reason, errors=(error,), context={"fields": "header Idempotency-Key"})
+    return Refused(reason, errors=(error,), context={"fields": "Idempotency-Key"})

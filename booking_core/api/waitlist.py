@@ -78,7 +78,12 @@ def join_waitlist(core: TheCore, asking: Customers, raw: Body, languages: Langua
     form, told = parse(JoinForm, raw)
     if isinstance(form, Refused):
         raise problem_of(refuse(core, asking, form, told))
-    return _told(f"branch {form.branch}", service.join(core, asking, form.joining()), languages, 201)
+    return _told(
+        (f"branch {form.branch}", f"网点 {form.branch}"),
+        service.join(core, asking, form.joining()),
+        languages,
+        201,
+    )
 
 
 @router.get("/{entry_ref}")
@@ -86,13 +91,13 @@ def get_entry(
     core: TheCore, asking: Customers, entry_ref: EntryRef, languages: Languages = None
 ) -> JSONResponse:
     """The entry with its position now, its promise, and its offer while that stands."""
-    return _told(f"waitlist entry {entry_ref}", service.find(core, asking, entry_ref), languages)
+    return _told(_named(entry_ref), service.find(core, asking, entry_ref), languages)
 
 
 @router.delete("/{entry_ref}")
 def leave_waitlist(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONResponse:
     """Leave: an offer goes to the next in line; a repetition changes nothing."""
-    return answer_of(f"waitlist entry {entry_ref}", service.leave(core, asking, entry_ref))
+    return answer_of(_named(entry_ref), service.leave(core, asking, entry_ref))
 
 
 @router.post("/{entry_ref}/accept")
@@ -100,12 +105,16 @@ def accept_offer(core: TheCore, asking: Customers, entry_ref: EntryRef) -> JSONR
     """Take the place that is offered: a hold, to be confirmed like any; a repetition changes nothing."""
     outcome = service.accept(core, asking, entry_ref)
     if isinstance(outcome, Entry):
-        raise not_found(f"offer for waitlist entry {entry_ref} yet")
-    return answer_of(f"waitlist entry {entry_ref}", outcome)
+        raise not_found(f"offer for waitlist entry {entry_ref} yet", f"候补 {entry_ref} 的可接受名额")
+    return answer_of(_named(entry_ref), outcome)
+
+
+def _named(entry_ref: str) -> tuple[str, str]:
+    return f"waitlist entry {entry_ref}", f"候补 {entry_ref}"
 
 
 def _told(
-    what: str, outcome: Taken | Refusal | None, languages: str | None, status: int = 200
+    what: tuple[str, str], outcome: Taken | Refusal | None, languages: str | None, status: int = 200
 ) -> JSONResponse:
     """The entry, and while it waits what is promised to it in a sentence of the caller's language."""
     if isinstance(outcome, Taken) and (promise := outcome.body["promise"]):

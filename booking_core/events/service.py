@@ -56,7 +56,8 @@ def end(
     """The event, which no later forecast sees; ending it twice changes nothing."""
     row = store.event_row(connection, event_id)
     if row is None:
-        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, {"what": f"event {event_id}"})
+        missing = {"what": f"event {event_id}", "what_zh": f"事件 {event_id}"}
+        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, missing)
     region = _region_of(connection, row.scope) or BANK_SCOPE_ID
     if not command.caller.may_see(region):
         return OutsideClaim(region)

@@ -6,10 +6,10 @@ import re
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from booking_core.api.forms import Ref
 from booking_core.api.waitlist import Day
+from booking_core.service.plan_drafts import unfit
 from metrics.contract import Skill
 
 ROSTER_ID: Final = r"^[A-Za-z0-9._:+-]{1,64}$"
@@ -20,7 +20,8 @@ MOST_HEADS: Final = 1000
 
 def _half_hour(text: str) -> str:
     if re.fullmatch(HALF_HOUR, text) is None:
-        raise PydanticCustomError("half_hour", "expected a time on a whole half-hour, e.g. 09:00 or 13:30")
+        said = "expected a time on a whole half-hour, e.g. 09:00 or 13:30"
+        raise unfit(said, "须为整点或半点，例如 09:00 或 13:30")
     return text
 
 

@@ -71,7 +71,8 @@ def end(
     """The roster, which no later plan sees; ending it twice changes nothing."""
     row = store.roster_row(connection, roster_id)
     if row is None:
-        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, {"what": f"roster {roster_id}"})
+        missing = {"what": f"roster {roster_id}", "what_zh": f"排班 {roster_id}"}
+        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, missing)
     region = _region_of(connection, row.branch_id)
     if region is None or not command.caller.may_see(region):
         return OutsideClaim(region or "")

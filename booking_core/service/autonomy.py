@@ -52,7 +52,8 @@ def _region(connection: Connection, region_id: str, command: Command) -> ModeAns
         return OutsideClaim(region_id)
     region = regions.region_row(connection, region_id, lock=True)
     if region is None:
-        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, {"what": f"region {region_id}"})
+        missing = {"what": f"region {region_id}", "what_zh": f"分区 {region_id}"}
+        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, missing)
     return region
 
 

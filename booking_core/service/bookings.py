@@ -225,13 +225,15 @@ def situation(batch: Batch, asking: Asking, told: Wish | Told) -> Situation:
 
 def forbidden(region_id: str | None) -> Refused:
     """The refusal of what lies in a region that the token does not claim."""
-    return Refused(Reason.FORBIDDEN, context={"needs": f"a token for region {region_id}"})
+    needs = {"needs": f"a token for region {region_id}", "needs_zh": f"需要分区 {region_id} 的令牌"}
+    return Refused(Reason.FORBIDDEN, context=needs)
 
 
 def forbidden_channel(caller: Caller) -> Refused:
     """The refusal of a channel that the token may not book through."""
-    needs = f"one of the channels {', '.join(sorted(caller.channels()))}"
-    return Refused(Reason.FORBIDDEN, context={"needs": needs})
+    own = ", ".join(sorted(caller.channels()))
+    needs = {"needs": f"one of the channels {own}", "needs_zh": f"可用渠道为 {own}"}
+    return Refused(Reason.FORBIDDEN, context=needs)
 
 
 def booking_json(booking: Booking, slot: SlotState, rules: Rules) -> dict[str, Any]:

@@ -136,9 +136,10 @@ def apply_plan(connection: Connection, plan_id: str, command: Command) -> PlanAn
     if plan.kind == "quota":
         applied = _set_limits(connection, found)
     elif plan.kind == "extra":
-        applied = extras.raise_limits(connection, plan_id, found.items, command)
-        if not applied:
-            return CommandRefused(PlanRefusal.PLAN_OVER, {"plan_id": plan_id})
+        raised = extras.raise_limits(connection, plan_id, found.items, command)
+        if isinstance(raised, CommandRefused):
+            return raised
+        applied = raised
     else:
         applied = {item.seq: (item.new_limit, None) for item in found.items if item.new_limit is not None}
     plans.set_applied_limits(connection, plan_id, applied)
@@ -278,10 +279,10 @@ def _misfits(connection: Connection, draft: PlanDraft) -> tuple[FieldError, ...]
 
 
 def _wrong_status(plan: Row[Any], verb: str, *, overdue: bool = False) -> CommandRefused:
-    status = "overdue" if overdue else plan.status
-    return CommandRefused(
-        PlanRefusal.PLAN_WRONG_STATUS, {"plan_id": plan.plan_id, "status": status, "command": verb}
-    )
+    context = {"plan_id": plan.plan_id, "status": plan.status, "command": verb}
+    if overdue:
+        context |= {"case": "overdue", "deadline": plan.decide_by_utc.isoformat(timespec="seconds")}
+    return CommandRefused(PlanRefusal.PLAN_WRONG_STATUS, context)
 
 
 def _moment(plan: Row[Any]) -> date | datetime:

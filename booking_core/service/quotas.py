@@ -126,7 +126,8 @@ def end_temporary(
     """The id of the temporary quota that is in force no longer; ending it twice changes nothing."""
     row = temporaries.read_temporary(connection, temporary_id)
     if row is None:
-        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, {"what": f"temporary quota {temporary_id}"})
+        missing = {"what": f"temporary quota {temporary_id}", "what_zh": f"临时名额 {temporary_id}"}
+        return CommandRefused(PlanRefusal.RESOURCE_NOT_FOUND, missing)
     region = quotas.scope_regions(connection)[row.scope_kind, row.scope_id]
     if not command.caller.may_see(region):
         return OutsideClaim(region)

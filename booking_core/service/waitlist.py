@@ -224,7 +224,8 @@ def _judge_form(caller: Caller, wanted: Joining, region: str | None) -> Refused 
     if wanted.channel not in caller.channels():
         return forbidden_channel(caller)
     if wanted.priority is not None and TokenScope.OPERATOR not in caller.scopes:
-        return Refused(Reason.FORBIDDEN, context={"needs": "scope operator for a priority"})
+        needs = {"needs": "scope operator for a priority", "needs_zh": "设置优先级需要权限 operator"}
+        return Refused(Reason.FORBIDDEN, context=needs)
     return None
 
 

@@ -80,7 +80,7 @@ def test_an_approval_after_the_deadline_comes_too_late(desk: Desk) -> None:
     """Even before a sweep has been there; a rejection is still taken."""
     desk("create", draft("late", in_band=False, approval_hours=1 / 60))
     refused = desk("approve", "late")
-    assert (refused.reason, refused.context["status"]) == (PlanRefusal.PLAN_WRONG_STATUS, "overdue")
+    assert (refused.reason, refused.context["case"]) == (PlanRefusal.PLAN_WRONG_STATUS, "overdue")
     assert desk("reject", "late").row.decided_by == "nightly"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -9,6 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
@@ -123,10 +125,16 @@ def test_outside_its_band_it_waits_and_in_shadow_it_never_applies(desk: Desk) ->
 
 
 def test_a_level_without_a_limit_is_not_given_one(desk: Desk) -> None:
-    """There is nothing to raise where nothing limits: the counter gets no override and no extra units."""
-    desk("create", draft("x1", item(9, kind="month", start=MONDAY.replace(day=1)), kind="extra"))
-    assert desk("apply", "x1").reason is PlanRefusal.PLAN_OVER
-    assert desk.counter(kind="month", start=MONDAY.replace(day=1)) in {None, (0, None, None)}
+    """There is nothing to raise where nothing limits, no counter either: told by name where that is all."""
+    month, over = MONDAY.replace(day=1), NOW.date() - timedelta(days=1)
+    desk("create", draft("x1", item(9, kind="month", start=month), item(9, start=over), kind="extra"))
+    refused = desk("apply", "x1")
+    assert refused.reason is PlanRefusal.NOTHING_TO_RAISE
+    assert refused.context == {"plan_id": "x1", "levels": "branch:b1:*:month"}
+    assert desk.counter(kind="month", start=month) is None
+    desk("create", draft("x2", item(9, kind="month", start=month), item(9), kind="extra"))
+    assert [i.applied_limit for i in desk("apply", "x2").items] == [None, 9]
+    assert desk.counter(kind="month", start=month) is None
 
 
 def test_a_rollback_that_meets_an_expiry_takes_each_unit_back_once(
@@ -192,5 +200,6 @@ def test_a_bad_extra_plan_is_told_what_is_wrong(bad: dict[str, Any]) -> None:
     """An id too long to name its units after, an item without a limit, or twice the same one."""
     body = {"plan_id": "x", "items": [item(5)], "kind": "extra"} | bad
     items = body.pop("items")
-    with pytest.raises(ValueError, match=r"at most 58|needs the limit|a second time"):
+    with pytest.raises(ValidationError, match=r"at most 58|needs the limit|a second time") as fault:
         draft(body.pop("plan_id"), *items, **body)
+    assert re.search("最多 58|须有要提高到的限额|重复限定 branch:b1:", fault.value.errors()[0]["ctx"]["zh"])

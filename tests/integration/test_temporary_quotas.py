@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_told_by_field(api: Api) -> None:
         ({"expires": past}, "/expires", "is past", "已过"),
         ({"expires": "2026-03-09T10:00:00"}, "/expires", "timezone", "时区"),
         ({"expires": "later"}, "/expires", "datetime", "不是时间"),
-        ({"extra_units": 0}, "/extra_units", "greater than 0", "大于零"),
+        ({"extra_units": 0}, "/extra_units", "greater than 0", "必须大于 0"),
         ({"extra_units": "2"}, "/extra_units", "integer", "整数"),
         ({"extra_units": 1_000_001}, "/extra_units", "at most 1,000,000 units", "最多 1,000,000"),
         ({"temporary_id": "a b"}, "/temporary_id", "pattern", "不允许的字符"),

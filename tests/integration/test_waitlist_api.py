@@ -172,7 +172,11 @@ def test_only_staff_give_priority_and_for_their_channels(api: Api) -> None:
         ({"wished_day": "9999-12-31"}, "/wished_day", None),
         ({"latest_day": "2020-01-01"}, "/latest_day", None),
         ({"branch": "nowhere"}, "/branch", "没有网点 'nowhere'，可用 GET /v1/branches 查询"),
-        ({"channel": "fax"}, "/channel", "不是可选值"),
+        (
+            {"channel": "fax"},
+            "/channel",
+            "不是可选值，可选：'app'、'web'、'mini_program'、'phone'、'counter'",
+        ),
         ({"priority": True, "priority_reason": "x"}, "/priority", "须为整数"),
         ({"priority": 2, "priority_reason": "x"}, "/priority", None),
         ({"priority": 1}, "/priority_reason", None),
