@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from booking_core import tables as t
+from booking_core.past_clock import past_clock
 from booking_core.queueing import kept
 from booking_core.settings import BankSettings
 from metrics.contract import Reason
@@ -68,12 +69,15 @@ def judged_promises(
         .limit(at_most)
     )
     today = settings.local_day(settings.business_now(now))
+    rows = connection.execute(statement).all()
+    events = [at for row in rows for at in (row.offered, row.ended) if at is not None]
+    clock = past_clock(connection, settings, min(events, default=now))
 
     def day_of(at: datetime | None) -> date | None:
-        return None if at is None else settings.local_day(settings.business_at(at, now))
+        return None if at is None else settings.local_day(clock.business_at(at))
 
     found = []
-    for row in connection.execute(statement):
+    for row in rows:
         was_kept = kept(row.due_day, today, day_of(row.offered), day_of(row.ended))
         if was_kept is None:
             continue

@@ -74,13 +74,10 @@ class BankSettings:
     def wall_at(self, moment: datetime, wall_now: datetime) -> datetime:
         """The wall time at which business time reaches the moment, if it goes on at its pace of now.
 
-        Both aware. In production that is the moment less the offset; the demo's business days pass faster.
+        Both aware. In production that is the moment less the offset. The demo's business days pass faster and
+        jump over its nights, so that there it is an estimate (of the past `past_clock` is sure).
         """
         return wall_now + (moment - self.business_now(wall_now)) * (self.quarter_seconds / 900)
-
-    def business_at(self, at: datetime, wall_now: datetime) -> datetime:
-        """Business time at the wall time `at`, if it went on at its pace of now; the reverse of `wall_at`."""
-        return self.business_now(wall_now) + (at - wall_now) * (900 / self.quarter_seconds)
 
     def local_day(self, moment: datetime) -> date:
         """The bank-local day that contains the moment."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from booking_core.past_clock import MOVED
 from booking_core.service.commands import Command, OutsideClaim, record_audit
 from booking_core.service.core import Core, moment
 from booking_core.settings import load_settings, save_settings
@@ -46,5 +47,5 @@ def move_clock(connection: Connection, offset_seconds: int, command: Command) ->
     key = "business_offset_seconds"
     before = load_settings(connection).business_offset_seconds
     save_settings(connection, {key: offset_seconds}, command.now)
-    record_audit(connection, command, "clock.put", key, before, offset_seconds)
+    record_audit(connection, command, MOVED, key, before, offset_seconds)
     return offset_seconds

@@ -10,11 +10,15 @@ from sqlalchemy import update
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
+from booking_core.past_clock import past_clock
 from booking_core.promises import judged_promises
 from booking_core.read.bank import bank_settings
 from booking_core.read.waitlist import promise_calibration, promises
 from booking_core.service import prospects
-from booking_core.service.core import moment
+from booking_core.service.commands import Command
+from booking_core.service.control import move_clock
+from booking_core.service.core import Caller, moment
+from booking_core.settings import load_settings
 from booking_core.store.waitlist import read_entry
 from tests.support.bank import Bank
 from tests.support.queueing import entry_ref, full_bank, join
@@ -148,3 +152,25 @@ def test_promises_are_judged_once_due(bank: Bank) -> None:
         (0.4, False),
     ]
     assert [told.entry_ref for told in last] == ["W-broken"], "the last to fall due, whoever joined last"
+
+
+def test_a_promise_is_judged_by_the_days_that_were_then(bank: Bank) -> None:
+    """Where the clock jumped since, as over a demo's nights, an offer counts on the day it was made."""
+    due, offset = bank.today - timedelta(days=5), -9 * 86_400
+    bank.set("business_offset_seconds", offset)
+    row = {
+        "entry_ref": "W", "loan_ref": "L1", "branch_id": "b1", "region_id": "north", "wished_day": due,
+        "latest_day": due, "channel": "app", "priority": 0, "status": "offered", "joined_utc": NOW,
+        "due_day": due, "promise": {"by": due.isoformat(), "chance": 0.9}, "actor": "test",
+    }  # fmt: skip
+    put(bank, t.waitlist, row)
+    at = NOW - timedelta(hours=2)
+    put(bank, t.waitlist_events, {"entry_ref": "W", "at_utc": at, "kind": "offered", "actor": "test"})
+    with write_transaction(bank.engine) as connection:
+        for minutes, moved in ((90, offset + 900), (60, 0)):
+            command = Command(Caller("t", "test", frozenset()), NOW - timedelta(minutes=minutes))
+            assert move_clock(connection, moved, command) == moved
+        clock = past_clock(connection, load_settings(connection), at)
+    assert clock.offsets == (offset, offset + 900, 0)
+    span = {"since": due, "until": bank.today}
+    assert promises(bank.engine, **span)["kept"].tolist() == [True]
