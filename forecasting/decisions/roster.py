@@ -7,11 +7,12 @@ HiGHS (through scipy) solves it exactly, and the same input gives the same roste
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -19,6 +20,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from forecasting.decisions.erlang import Ints
 from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy, clock_text, half_hour
 from forecasting.decisions.staffing import HALF_HOURS
+from forecasting.frames import Floats
 from metrics.contract import Skill
 
 _EARLIER: Final = 1e-4
@@ -202,30 +204,90 @@ def _solved(
     ]
     if not columns:
         return (), _shortages(wanted)
-    work = np.array([shift.at_work()[rows] for _, shift in columns]).T
-    member = np.array([[which == group for which, _ in columns] for group in range(len(groups))], dtype=float)
-    paid = np.array([shift.end - shift.start for _, shift in columns], dtype=float)
-    late = np.array([shift.start + (shift.break_start or 0) / HALF_HOURS for _, shift in columns])
-    short = np.full(len(rows), paid.max() + 1)  # any shift is worth one missing head
-    none = np.zeros((len(groups), len(rows)))
-    result = milp(
-        np.concatenate([paid + _EARLIER * late, short]),
-        integrality=np.ones(len(columns) + len(rows)),
-        bounds=Bounds(0, np.concatenate([np.full(len(columns), np.inf), wanted[rows]])),
-        constraints=[
-            LinearConstraint(np.hstack([work, np.eye(len(rows))]), lb=wanted[rows]),
-            LinearConstraint(np.hstack([member, none]), ub=[group.heads for group in groups]),
-        ],
-        options={"mip_rel_gap": 0.0},
-    )
-    if result.x is None:  # leaving everything short is always a solution
-        raise RuntimeError(f"no roster found for {need}: {result.message}")
+    program = _Program.of(columns, [group.heads for group in groups], wanted[rows], rows)
+    counts = program.solved(most_short=None)
+    # a missing head weighs more than any one shift, which is too little only where one more shift would move
+    # others as well: then the heads missing are counted alone first, as no weight does safely for every size
+    if program.short(counts) > program.least_short():
+        fewest = program.fewest_short()
+        if program.short(counts) > fewest:
+            counts = program.solved(most_short=fewest)
     heads: Counter[Shift] = Counter()
-    for count, (_, shift) in zip(np.rint(result.x[: len(columns)]), columns, strict=True):
+    for count, (_, shift) in zip(counts, columns, strict=True):
         heads[shift] += int(count)  # groups that overlap share a shift
     shifts = tuple(replace(shift, heads=count) for shift, count in heads.items() if count)
     there = sum((shift.at_work() for shift in shifts), np.zeros(HALF_HOURS, dtype=np.int64))
     return tuple(sorted(shifts, key=_clock_order)), _shortages(np.maximum(wanted - there, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """The integer program of one day: how many heads work each column's shift, and what stays short."""
+
+    work: Ints
+    """1 where a column's shift is at work, (half-hours with a need, columns)."""
+    member: Ints
+    """1 where a column's shift is of a group's people, (groups, columns)."""
+    paid: Floats
+    """Half-hours paid for a head, with the tie-breaker, (columns,)."""
+    wanted: Ints
+    heads: Ints
+    """Heads there by group."""
+
+    @classmethod
+    def of(cls, columns: Sequence[tuple[int, Shift]], heads: Sequence[int], wanted: Ints, rows: Ints) -> Self:
+        """The program of the columns (group, shift of one head) for the half-hours `rows`."""
+        group = np.array([which for which, _ in columns])
+        late = np.array([shift.start + (shift.break_start or 0) / HALF_HOURS for _, shift in columns])
+        return cls(
+            work=np.array([shift.at_work()[rows] for _, shift in columns]).T,
+            member=(group == np.arange(len(heads))[:, None]).astype(np.int64),
+            paid=np.array([shift.end - shift.start for _, shift in columns]) + _EARLIER * late,
+            wanted=wanted,
+            heads=np.array(heads),
+        )
+
+    def short(self, counts: Ints) -> int:
+        """Missing heads × half-hours where so many work each column's shift."""
+        return int(np.maximum(self.wanted - self.work @ counts, 0).sum())
+
+    def least_short(self) -> int:
+        """Missing heads × half-hours that no roster could cover: more are needed than could be at work."""
+        there = (self.work @ self.member.T > 0) @ self.heads
+        return int(np.maximum(self.wanted - there, 0).sum())
+
+    def fewest_short(self) -> int:
+        """The fewest missing heads × half-hours, whatever is paid."""
+        return self.short(self._minimum(np.zeros(len(self.paid)), 1.0, None))
+
+    def solved(self, most_short: int | None) -> Ints:
+        """Heads by column, (columns,): the least paid and short, a missing head dearer than any one shift.
+
+        most_short: no more heads × half-hours may be missing; None = any number.
+        """
+        return self._minimum(self.paid, math.ceil(self.paid.max()) + 1.0, most_short)
+
+    def _minimum(self, costs: Floats, short_cost: float, most_short: int | None) -> Ints:
+        """Heads by column at the least cost of shifts and missing heads."""
+        rows, columns = self.work.shape
+        none = np.zeros((len(self.heads), rows))
+        constraints = [
+            LinearConstraint(np.hstack([self.work, np.eye(rows)]), lb=self.wanted),
+            LinearConstraint(np.hstack([self.member, none]), ub=self.heads),
+        ]
+        if most_short is not None:
+            every = np.concatenate([np.zeros(columns), np.ones(rows)])
+            constraints.append(LinearConstraint(every, ub=most_short))
+        result = milp(
+            np.concatenate([costs, np.full(rows, short_cost)]),
+            integrality=np.ones(columns + rows),
+            bounds=Bounds(0, np.concatenate([np.full(columns, np.inf), self.wanted])),
+            constraints=constraints,
+            options={"mip_rel_gap": 0.0},
+        )
+        if result.x is None:  # leaving everything short is always a solution
+            raise RuntimeError(f"no roster found for {self.wanted.tolist()}: {result.message}")
+        return np.rint(result.x[:columns]).astype(np.int64)
 
 
 def _clock_order(shift: Shift) -> tuple[int, int, int]:

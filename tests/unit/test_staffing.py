@@ -163,21 +163,32 @@ def test_breaks_lie_in_the_middle_third_of_long_shifts_only() -> None:
             assert shift.break_end - shift.break_start == 2
 
 
+def test_no_half_hour_stays_short_that_two_more_shifts_would_cover() -> None:
+    """Need at 8:00, 15:30 and 23:30: one shift covers all but one of them, three of three people's all."""
+    rules = ShiftRules(opens=0, closes=48, lengths=(16,), starts=(), break_after=99, break_length=0)
+    there = [Available(0, 48, 1), Available(1, 17, 1), Available(31, 47, 1)]
+    shifts, short = propose_roster(need(h0800=1, h1530=1, h2330=1), there, rules)
+    assert short == ()
+    assert [shift.start for shift in shifts] == [1, 31, 32]
+
+
 def test_the_optimum_is_that_of_trying_everything() -> None:
-    """On a day small enough to try every roster: the same heads missing, the same half-hours paid."""
-    rules = ShiftRules(opens=18, closes=24, lengths=(2, 3), starts=(), break_after=9, break_length=0)
+    """On days small enough to try every roster of every group: the same heads missing, half-hours paid."""
     rng = np.random.default_rng(4)
-    for _ in range(20):
+    for trial in range(60):
+        pause = 1 if trial % 3 == 2 else 0
+        rules = ShiftRules(18, 24, lengths=(2, 3, 5), starts=(), break_after=4, break_length=pause)
         wanted = [0] * 18 + [int(n) for n in rng.integers(0, 3, 6)] + [0] * 24
-        heads = 2
-        shifts, short = propose_roster(wanted, [Available(18, 24, heads)], rules)
-        options = [None, *rules.shifts(18, 24)]
+        firsts = [18] if trial % 2 else [int(at) for at in rng.integers(18, 22, 3)]
+        groups = [Available(at, 24 if trial % 2 else min(24, at + 4), 2 if trial % 2 else 1) for at in firsts]
+        shifts, short = propose_roster(wanted, groups, rules)
+        choices = [[None, *rules.shifts(g.first, g.until)] for g in groups for _ in range(g.heads)]
         best = min(
             (
                 int(np.maximum(np.array(wanted) - sum(s.at_work() for s in chosen if s), 0).sum()),
                 sum(s.end - s.start for s in chosen if s),
             )
-            for chosen in product(options, repeat=heads)
+            for chosen in product(*choices)
         )
         assert (
             sum(missing.heads for missing in short),
