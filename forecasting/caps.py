@@ -34,7 +34,7 @@ def with_funds(
         return list(proposals)
     known = branches(engine)
     region_of = dict(zip(known["branch_id"], known["region_id"], strict=True))
-    payoffs = mean_payoffs(engine, since=day - timedelta(days=policy.funds_days))
+    payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
     payoffs["region_id"] = payoffs["branch_id"].map(region_of)
     return [_capped(proposal, day, left, region_of, payoffs) for proposal in proposals]
 

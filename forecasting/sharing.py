@@ -139,7 +139,7 @@ def _funds(
     }
     if not left:
         return []
-    payoffs = mean_payoffs(engine, since=day - timedelta(days=policy.funds_days))
+    payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
     last = max(level[3] for level in left)
     booked = live_bookings(engine, since=day + timedelta(days=1), until=last)
     found = []

@@ -95,19 +95,45 @@ def test_the_narrowest_cap_above_a_limit_counts(bank: Bank) -> None:
     assert capped(bank, proposal(kind="month", start=date(2026, 3, 1))) == [2 + 2 + 22 * 4]
 
 
-def test_payoffs_are_measured_on_bookings_where_there_are_enough(bank: Bank) -> None:
-    """Twenty bookings tell the mean payoff, fewer leave it to the branch's active loans."""
-    before = mean_payoffs(bank.engine, since=PERIOD - timedelta(days=56))
-    assert before.to_dict("records") == [{"branch_id": "b1", "mean_cny": 250_000.0, "units": 0}]
-    slot = bank.add_slot(day=PERIOD)
-    for n in range(20):
-        bank.add_loan(f"P{n}")
+def test_payoffs_are_measured_on_the_last_bookings_where_there_are_enough(bank: Bank) -> None:
+    """Twenty that state an amount tell it for their branch, and for a sister that has none of its own."""
+    bank.add_region("south")
+    for branch, region in (("b2", "north"), ("b3", "south"), ("b4", "south")):
+        bank.add_branch(branch, region)
+    bank.add_loan("late", payoff="900000.00", eligible_from=MONDAY)
+    bank.add_loan("done", payoff="0.00")
+    bank.add_loan("S1", branch_id="b3", payoff="70000.00")
+    assert payoffs(bank) == {"b1": (250_000, 0), "b3": (70_000, 0)}, "loans that may be prepaid by then"
+
+    booked(bank, "b1", 20, 100_000)
+    booked(bank, "b1", 9, 800_000, status="held")
+    booked(bank, "b1", 9, 900_000, day=PERIOD - timedelta(days=57))
+    booked(bank, "b3", 19, 40_000, region="south")
+    everywhere = (20 * 100_009.5 + 19 * 40_009.0) / 39
+    assert payoffs(bank) == {
+        "b1": (100_009.5, 20), "b2": (100_009.5, 0), "b3": (everywhere, 19), "b4": (everywhere, 0)
+    }  # fmt: skip
+    assert payoffs(bank, region="south") == {"b3": (70_000, 19)}
+
+
+def booked(
+    bank: Bank, branch: str, count: int, cny: int, *, region: str = "north", status: str = "completed",
+    day: date = PERIOD,
+) -> None:  # fmt: skip
+    """So many bookings of the branch, of so many yuan and one more each."""
+    slot = bank.add_slot(branch, day, region_id=region, at=f"{9 + len(status)}:00")
+    for n in range(count):
+        ref = f"{branch}-{status}-{day}-{n}"
+        bank.add_loan(ref, branch_id=branch, status="closed")
         row = {
-            "booking_ref": f"P{n}", "loan_ref": f"P{n}", "slot_id": slot, "branch_id": "b1",
-            "region_id": "north", "service_day": PERIOD, "channel": "app", "status": "completed", "units": 1,
-            "reserved_cny": 100_000 + n, "created_utc": datetime(2026, 3, 1, tzinfo=UTC),
+            "booking_ref": ref, "loan_ref": ref, "slot_id": slot, "branch_id": branch, "region_id": region,
+            "service_day": day, "channel": "app", "status": status, "units": 1, "reserved_cny": cny + n,
+            "created_utc": datetime(2026, 3, 1, tzinfo=UTC),
         }  # fmt: skip
         put(bank, t.bookings, row)
-    after = mean_payoffs(bank.engine, since=PERIOD - timedelta(days=56))
-    assert after.to_dict("records") == [{"branch_id": "b1", "mean_cny": 100_009.5, "units": 20}]
-    assert mean_payoffs(bank.engine, since=PERIOD, region="south").empty
+
+
+def payoffs(bank: Bank, region: str | None = None) -> dict[str, tuple[float, int]]:
+    """(mean yuan, own units) by branch, of the last 56 days."""
+    rows = mean_payoffs(bank.engine, day=PERIOD, days=56, region=region)
+    return {row.branch_id: (row.mean_cny, row.units) for row in rows.itertuples()}
