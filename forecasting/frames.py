@@ -28,6 +28,9 @@ QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9)
 SCORED_QUANTILES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """The levels over which the weighted quantile loss is averaged."""
 
+LOAD_QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
+"""The levels at which the pressure on servers is foretold: a worker's worth needs the upper tail, too."""
+
 TIME_DTYPE: Final = "datetime64[us]"
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +39,11 @@ Floats = npt.NDArray[np.float64]
 def quantile_column(level: float) -> str:
     """The column of a quantile level: 0.1 is `q0.1`, 0.25 is `q0.25`."""
     return f"q{level:g}"
+
+
+def rps_column(level: float) -> str:
+    """The stored column of a quantile of pressure: 0.1 is `q10_rps`, 0.975 is `q975_rps`."""
+    return f"q{f'{100 * level:g}'.replace('.', '')}_rps"
 
 
 def history_frame(frame: pd.DataFrame) -> pd.DataFrame:

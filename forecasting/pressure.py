@@ -6,6 +6,7 @@ the requests counted so far, every quarter-hour. docs/forecast-pressure.md tells
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,27 +22,28 @@ from booking_core.read.demand import daily_total
 from booking_core.read.forecasts import ForecastRun, pressure_forecast
 from booking_core.read.pressure import pressure_foreseen, pressure_quarters
 from booking_core.settings import BankSettings
-from forecasting.decisions.guardrails import Veto, stale
+from forecasting.decisions.guardrails import Veto, distrusted, stale
 from forecasting.decisions.plan import server_plan
 from forecasting.decisions.policy import Policy
+from forecasting.decisions.reliability import ForetoldStep, Reliability, judged_lately
+from forecasting.decisions.server_needs import server_needs, worth_record
 from forecasting.decisions.servers import (
-    SERVER_QUANTILE,
     PressureModel,
     Quarter,
     QuarterPressure,
     forecast_pressure,
     measure_errors,
     measure_pressure,
-    server_needs,
 )
-from forecasting.frames import SamplePaths
+from forecasting.frames import LOAD_QUANTILES, Floats, SamplePaths, rps_column
 from forecasting.models.calendar import day_types
-from forecasting.models.requests import RequestState, factors, fit, predict
+from forecasting.models.requests import RequestState, begin, factors, predict, update
 from forecasting.models.steps import step_grid
 
 QUARTER_HOUR: Final = timedelta(minutes=15)
 QUARTER_MINUTES: Final = 15
-MEDIAN: Final = 0.5
+RPS_COLUMNS: Final = [rps_column(level) for level in LOAD_QUANTILES]
+JUDGED_LEVELS: Final = [LOAD_QUANTILES.index(level) for level in (0.1, 0.5, 0.9)]
 LEARNED_DAYS: Final = 28
 """Days before today that the update learns persistence and errors on."""
 _DAYS_AHEAD: Final = 2
@@ -72,7 +74,7 @@ def measure(engine: Engine, settings: BankSettings, policy: Policy, period: date
     demand = {day.date(): float(y) for day, y in zip(total["ds"], total["y"], strict=True)}
     model = measure_pressure(quarters, demand, policy)
     foreseen = _foreseen(engine, first, period, model.requests_per_wish)
-    past = quarters.merge(foreseen, on="starts_utc")
+    past = quarters.merge(foreseen[["starts_utc", "foreseen"]], on="starts_utc")
     past["requests"] = past["rps"] * settings.quarter_seconds
     return replace(model, errors=measure_errors(past))
 
@@ -119,26 +121,30 @@ def summed(paths: Mapping[str, tuple[date, npt.NDArray[np.float32]]]) -> SampleP
 class TodayUpdate:
     """The rest of today as the requests counted so far say; empty where the day's forecast stands."""
 
+    reliability: Reliability
+    """How good the forecasts of the last quarter-hours were, as plans would have taken them."""
     quarters: list[QuarterPressure] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
     """What a plan says about it: quarter-hours counted today, day level and surge, outages skipped."""
 
 
-def updated_today(engine: Engine, run: ForecastRun, now: datetime) -> TodayUpdate:
+def updated_today(engine: Engine, run: ForecastRun, now: datetime, policy: Policy) -> TodayUpdate:
     """The pressure of today's quarter-hours from `now` (business time, aware) on, given what was counted.
 
-    Learned on the last four weeks: what each day was foreseen to bring the day before, and what came. Only
+    Learned on the last four weeks: what each day was foreseen to bring the day before, and what came; on the
+    way each quarter-hour is held against what was foretold of it when the one before had ended. Only
     quarter-hours that are over by `now` count, so the answer is the same throughout a quarter-hour. One
     without a record is unknown, not empty; a collapse is an outage and is skipped. Empty before the day is
     under way, and where no earlier day was counted.
     """
+    rule = policy.reliability_rule(QUARTER_MINUTES)
     settings = bank_settings(engine)
     now = quarter_start(now)
     today = settings.local_day(now)
     since = _midnight(today - timedelta(days=LEARNED_DAYS), settings)
     counted = pressure_quarters(engine, since=since, until=now)
     if counted.empty or (first := settings.local_day(counted["starts_utc"].iloc[0])) >= today:
-        return TodayUpdate()
+        return TodayUpdate(Reliability(rule))
     last = today + timedelta(days=_DAYS_AHEAD)
     starts = _starts(first, last, settings)
     begins, seen, ends = (
@@ -146,15 +152,27 @@ def updated_today(engine: Engine, run: ForecastRun, now: datetime) -> TodayUpdat
         for moment in (_midnight(today, settings), now, _midnight(today + timedelta(days=1), settings))
     )
     rows = _foreseen(engine, first, last, float(run.parameters["requests_per_wish"]))
-    expected = rows.set_index("starts_utc")["foreseen"].reindex(starts).to_numpy()
-    so_far = float(np.nansum(expected[begins:seen]))
-    if so_far < max(_LEAST_REQUESTS, _LEAST_SHARE * float(np.nansum(expected[begins:ends]))):
-        return TodayUpdate()
+    foreseen = rows.set_index("starts_utc").reindex(starts)
     rps = counted.set_index("starts_utc")["rps"].reindex(starts[:seen]).to_numpy()
     local = starts.tz_convert(settings.zone).tz_localize(None).to_numpy()
     works = {day: kind == WORKDAY for day, kind in _kinds(first, last, settings).items()}
+    grid = step_grid(local, QUARTER_MINUTES, works)
+    moves = _under_way(foreseen["foreseen"].to_numpy(), grid.day) & (grid.day > grid.day[0])
     # a quarter-hour may last less on the wall (the demo): the model is told requests, and tells them
-    state = fit(step_grid(local, QUARTER_MINUTES, works), rps * settings.quarter_seconds, expected)
+    state = begin(grid, foreseen["foreseen"].to_numpy())
+    load = float(run.parameters["cost_seconds"]) / policy.full_utilisation / settings.quarter_seconds
+    day_ahead = foreseen[RPS_COLUMNS].to_numpy() * foreseen["quarter_seconds"].to_numpy()[:, None]
+    before, foretold = math.nan, list[ForetoldStep]()
+    for step, requests in enumerate((rps * settings.quarter_seconds).tolist()):
+        if not math.isnan(requests + before):
+            told = _one_ahead(state) if moves[step] else day_ahead[step]
+            q10, q50, q90 = (told[JUDGED_LEVELS] * load).tolist()
+            foretold.append(ForetoldStep(requests * load, q10, q50, q90, before * load))
+        update(state, requests)
+        before = requests
+    reliability = judged_lately(rule, foretold)
+    if not moves[seen]:
+        return TodayUpdate(reliability)
     pace = QUARTER_MINUTES * 60.0 / settings.quarter_seconds
     record = {
         "quarter_hours": int(np.isfinite(rps[begins:]).sum()),
@@ -162,18 +180,36 @@ def updated_today(engine: Engine, run: ForecastRun, now: datetime) -> TodayUpdat
         "surge": round(factors(state, 1).surge, 4),
         "outage_quarter_hours": sum(step >= begins for step in state.outages),
     }
-    return TodayUpdate(_told(state, starts[seen:ends], pace), record)
+    return TodayUpdate(reliability, _told(state, starts[seen:ends], pace), record)
+
+
+def _under_way(expected: Floats, day: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """For each quarter-hour, whether its day is under way when it begins: enough was to be expected of it."""
+    under_way = np.zeros(len(expected), dtype=bool)
+    for number in np.unique(day):
+        of_day = day == number
+        requests = np.nan_to_num(expected[of_day])
+        so_far = np.cumsum(requests) - requests
+        under_way[of_day] = so_far >= max(_LEAST_REQUESTS, _LEAST_SHARE * float(requests.sum()))
+    return under_way
+
+
+def _one_ahead(state: RequestState) -> Floats:
+    """The quantiles of the next quarter-hour's requests."""
+    quantiles: Floats = predict(state, [1], LOAD_QUANTILES)[:, 0] * QUARTER_MINUTES * 60.0
+    return quantiles
 
 
 def _told(state: RequestState, starts: pd.DatetimeIndex, pace: float) -> list[QuarterPressure]:
     """The pressure that the state foretells for the quarter-hours that come next."""
     leads = range(1, len(starts) + 1)
-    quantiles = predict(state, leads, (MEDIAN, SERVER_QUANTILE)) * pace
+    quantiles = predict(state, leads, LOAD_QUANTILES) * pace
     quarters = []
-    for lead, (q50, q90) in zip(leads, quantiles.T, strict=True):
+    for lead in leads:
         parts = factors(state, lead)
         mean = parts.shape_rps * parts.day_level * parts.surge * pace
-        quarters.append(QuarterPressure(starts[lead - 1].to_pydatetime(), mean, float(q50), float(q90)))
+        told = tuple(quantiles[:, lead - 1].tolist())
+        quarters.append(QuarterPressure(starts[lead - 1].to_pydatetime(), mean, told))
     return quarters
 
 
@@ -187,7 +223,7 @@ def plan_servers(
     today: date,
     now: datetime,
 ) -> dict[str, Any]:
-    """The body of the quarter-hour's server plan, from the run; keep where it is missing or stale.
+    """The body of the quarter-hour's server plan; keep where the run is missing, stale or distrusted.
 
     today: the bank-local business day of the quarter-hour. now: business time; what is left of its day
     follows the requests counted before it.
@@ -198,21 +234,19 @@ def plan_servers(
     needs = []
     if run is not None and len(rows):
         verdict = stale((today - run.period).days, policy)
-        veto = None if verdict.fit else Veto.STALE
-        inputs = {"condition": verdict.condition} if verdict.condition else dict(run.parameters)
-        update = TodayUpdate() if verdict.condition else updated_today(engine, run, now)
-        inputs |= {"today": update.record} if update.quarters else {}
-        moved = {each.starts_utc: each for each in update.quarters}
-        quarters = [
-            moved.get(
-                row["starts_utc"].to_pydatetime(),
-                QuarterPressure(
-                    row["starts_utc"].to_pydatetime(), row["mean_rps"], row["q50_rps"], row["q90_rps"]
-                ),
-            )
-            for row in rows.to_dict("records")
-        ]
-        needs = server_needs(quarters, float(run.parameters["cost_seconds"]), policy)
+        if verdict.fit:
+            moved = updated_today(engine, run, now, policy)
+            verdict = distrusted(moved.reliability)
+            inputs = dict(run.parameters) | {
+                "worth": worth_record(policy),
+                "reliability": moved.reliability.as_record(),
+            }
+            inputs |= {"today": moved.record} if moved.quarters else {}
+            later = {each.starts_utc: each for each in moved.quarters}
+            quarters = [later.get(each.starts_utc, each) for each in _stored(rows)]
+            needs = server_needs(quarters, float(run.parameters["cost_seconds"]), policy)
+        veto = None if verdict.reason is None else Veto(verdict.reason)
+        inputs |= {"condition": verdict.condition} if verdict.condition else {}
     return server_plan(
         plan_id=plan_id,
         quarter=quarter,
@@ -222,6 +256,16 @@ def plan_servers(
         veto=veto,
         policy=policy,
     )
+
+
+def _stored(rows: pd.DataFrame) -> list[QuarterPressure]:
+    """The quarter-hours as stored."""
+    return [
+        QuarterPressure(starts.to_pydatetime(), float(mean), tuple(quantiles))
+        for starts, mean, quantiles in zip(
+            rows["starts_utc"], rows["mean_rps"], rows[RPS_COLUMNS].to_numpy().tolist(), strict=True
+        )
+    ]
 
 
 def _quarters(first: date, last: date, settings: BankSettings) -> list[Quarter]:
@@ -243,14 +287,14 @@ def _starts(first: date, last: date, settings: BankSettings) -> pd.DatetimeIndex
 
 
 def _foreseen(engine: Engine, first: date, last: date, requests_per_wish: float) -> pd.DataFrame:
-    """[starts_utc, foreseen]: requests of each quarter-hour of the days, as forecast the day before.
+    """What was forecast of each quarter-hour the day before, and `foreseen`: its requests (mean).
 
-    As today's requests per wish have it, so that a ratio corrected since then is corrected once.
+    The latter as today's requests per wish have it, so that a ratio corrected since then is corrected once.
     """
     rows = pressure_foreseen(engine, first=first, last=last)
     ratio = (requests_per_wish / rows["requests_per_wish"]).fillna(1.0)
     rows["foreseen"] = rows["mean_rps"] * rows["quarter_seconds"] * ratio
-    return rows[["starts_utc", "foreseen"]]
+    return rows
 
 
 def _kinds(first: date, last: date, settings: BankSettings) -> dict[date, str]:

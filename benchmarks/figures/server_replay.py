@@ -15,38 +15,30 @@ import numpy as np
 
 from benchmarks.support.rounds import Figure
 from benchmarks.support.traces import Trace, traces
-from forecasting.decisions.thrift import ThriftRule
+from forecasting.decisions.policy import Policy
 from forecasting.frames import Floats
-from forecasting.models.steps import MINUTES_A_DAY, Integers
-from forecasting.replay.server_policies import Autoscaler, Foretold, forecast_only, foretell, slotcast
-from forecasting.replay.servers import (
-    STEPS_A_MINUTE,
-    Fleet,
-    Judged,
-    Load,
-    foresight,
-    judge,
-    load_of,
-    replay,
-    start_delays,
+from forecasting.models.steps import MINUTES_A_DAY
+from forecasting.replay.server_outcomes import (
+    AUTOSCALER,
+    COUNTED_MINUTES,
+    FORESIGHT,
+    PEAK_WORKERS,
+    REACTIVE,
+    SLOTCAST,
+    WARM_DAYS,
+    ServerReplay,
+    replay_servers,
 )
+from forecasting.replay.server_policies import Foretold, slotcast
+from forecasting.replay.servers import Judged, judge, replay
 
-PEAK_WORKERS: Final = 20
-WARM_DAYS: Final = 8
-"""Judged from here on: the weekly shape has been seen."""
 QUICK_DAYS, DAYS = 48, 120
 """Most judged days, the trace's last ones."""
 QUICK_STEPS: Final = 45_000
-COUNTED_MINUTES: Final = 50
-"""Traces on which the autoscaler violates fewer minutes are told, not counted."""
 SEEDS: Final = 3
 """Start-up draws that violating minutes and worker-hours are averaged over, where not quick."""
-MEAN_START_STEPS: Final = 8
 SHIFT_HOURS: Final = 6
 SPIKE, SPIKE_SHARE = 5.0, 0.2
-HPA, FORECAST, SLOTCAST, REACTIVE, FORESIGHT = (
-    "autoscaler", "forecast_only", "slotcast", "slotcast_no_forecast", "foresight"
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +54,17 @@ class Outcome:
     @property
     def counted(self) -> bool:
         """Whether the autoscaler has trouble enough for its minutes to be compared."""
-        return self.policies[HPA].violating_minutes >= COUNTED_MINUTES
+        return self.policies[AUTOSCALER].violating_minutes >= COUNTED_MINUTES
 
     @property
     def cut(self) -> float:
         """The share of the autoscaler's violating minutes that Slotcast avoids."""
-        return 1.0 - self.policies[SLOTCAST].violating_minutes / self.policies[HPA].violating_minutes
+        return 1.0 - self.policies[SLOTCAST].violating_minutes / self.policies[AUTOSCALER].violating_minutes
 
     @property
     def hours_ratio(self) -> float:
         """Slotcast's worker-hours ÷ the autoscaler's."""
-        return self.policies[SLOTCAST].worker_hours / self.policies[HPA].worker_hours
+        return self.policies[SLOTCAST].worker_hours / self.policies[AUTOSCALER].worker_hours
 
     @property
     def slack(self) -> float:
@@ -143,30 +135,29 @@ def outcome_of(
     if len(cut.requests) <= since + per_day:
         return None
     try:
-        load = load_of(cut.requests, cut.minutes, most_workers=peak_workers, since=since)
+        made = replay_servers(
+            cut.requests,
+            cut.grid(MINUTES_A_DAY * 2 // cut.minutes + 1),
+            Policy(),
+            draws=1 if quick else SEEDS,
+            peak_workers=peak_workers,
+            start_seconds=start_seconds,
+        )
     except ValueError:
         return None
-    foretold = foretell(cut.grid(MINUTES_A_DAY * 2 // cut.minutes + 1), cut.requests, load.scale)
-    steps, first = len(load.workers), since * cut.minutes * STEPS_A_MINUTE
-    draws = [start_delays(steps, seed, start_seconds) for seed in range(1, 2 if quick else 1 + SEEDS)]
-    thrift = ThriftRule()
-    alone = forecast_only(foretold, thrift)
-    policies = {
-        HPA: _mean(load, draws, first, lambda delays: replay(load, delays, Autoscaler())),
-        FORECAST: _mean(
-            load, draws, first, lambda delays: replay(load, delays, lambda step, *_: alone[step])
-        ),
-        SLOTCAST: _mean(load, draws, first, lambda delays: replay(load, delays, slotcast(foretold, steps))),
-        REACTIVE: _mean(load, draws, first, lambda delays: replay(load, delays, slotcast(None, steps))),
-        FORESIGHT: judge(load, foresight(load, MEAN_START_STEPS), first),
-    }
-    broken = {}
-    if policies[HPA].violating_minutes >= COUNTED_MINUTES:
-        usual = judge(load, replay(load, draws[0], slotcast(None, steps)), first)
-        for name, fault in FAULTS.items():
-            policy = slotcast(replace(foretold, quantiles=fault(foretold, since)), steps)
-            broken[name] = _worse(judge(load, replay(load, draws[0], policy), first), usual)
-    return Outcome(cut.name, cut.minutes, len(cut.requests) / per_day - WARM_DAYS, policies, broken)
+    broken = _broken(made, since) if made.counted else {}
+    return Outcome(cut.name, cut.minutes, len(cut.requests) / per_day - WARM_DAYS, made.judged, broken)
+
+
+def _broken(made: ServerReplay, since: int) -> dict[str, float]:
+    """By fault of the forecast, how much worse than without one."""
+    usual = judge(made.load, made.fleets[REACTIVE], made.first)
+    found = {}
+    for name, fault in FAULTS.items():
+        foretold = replace(made.foretold, quantiles=fault(made.foretold, since))
+        fleet = replay(made.load, made.delays, slotcast(foretold, len(made.load.workers), Policy()))
+        found[name] = _worse(judge(made.load, fleet, made.first), usual)
+    return found
 
 
 def half_level(foretold: Foretold, since: int) -> Floats:
@@ -208,16 +199,6 @@ FAULTS: Final[Mapping[str, Callable[[Foretold, int], Floats]]] = {
 }
 
 
-def _mean(load: Load, draws: list[Integers], first: int, run: Callable[[Integers], Fleet]) -> Judged:
-    """The mean over the start-up draws."""
-    found = [judge(load, run(delays), first) for delays in draws]
-    return Judged(
-        round(float(np.mean([one.violating_minutes for one in found]))),
-        float(np.mean([one.worker_hours for one in found])),
-        float(np.mean([one.slack for one in found])),
-    )
-
-
 def _worse(told: Judged, usual: Judged) -> float:
     """By how much violating minutes or worker-hours, whichever more, exceed the usual ones; 0 at least."""
     minutes = told.violating_minutes / max(usual.violating_minutes, 1) - 1.0
@@ -232,7 +213,7 @@ def _last(trace: Trace, most: int) -> Trace:
 
 
 def _rows(outcome: Outcome) -> list[dict[str, Any]]:
-    base = outcome.policies[HPA]
+    base = outcome.policies[AUTOSCALER]
     rows = []
     for name, judged in outcome.policies.items():
         minutes = base.violating_minutes

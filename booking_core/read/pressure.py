@@ -69,10 +69,10 @@ def pressure_quarters(engine: Engine, *, since: datetime, until: datetime) -> pd
 def pressure_foreseen(engine: Engine, *, first: date, last: date) -> pd.DataFrame:
     """What each quarter-hour of the bank-local days first..last was foreseen to bring, the day before.
 
-    [starts_utc (business), mean_rps, q50_rps, q90_rps, quarter_seconds, requests_per_wish], in order. Each
-    day comes from the newest ready run made on an earlier business day, at most a week before; days without
-    one are absent. The last two are the run's: wall seconds of a quarter-hour, and the ratio it was made with
-    (NaN where it does not say).
+    [starts_utc (business), mean_rps, q10_rps … q99_rps (as `read.forecasts.pressure_forecast` has them),
+    quarter_seconds, requests_per_wish], in order. Each day comes from the newest ready run made on an earlier
+    business day, at most a week before; days without one are absent. The last two are the run's: wall seconds
+    of a quarter-hour, and the ratio it was made with (NaN where it does not say).
     """
     p, r = tf.forecast_pressure.c, tf.forecast_runs.c
     runs = (
@@ -93,12 +93,13 @@ def pressure_foreseen(engine: Engine, *, first: date, last: date) -> pd.DataFram
                 datetime.combine(d, time(), settings.tzinfo()).astimezone(UTC) for d in (day, day + _DAY)
             )
             wanted.append(and_(p.run_id == made[-1], p.starts_utc >= starts, p.starts_utc < ends))
+    rates = [column.name for column in p if column.name.endswith("_rps")]
     statement = (
-        select(p.starts_utc, p.mean_rps, p.q50_rps, p.q90_rps, p.run_id)
+        select(p.starts_utc, *(p[name] for name in rates), p.run_id)
         .where(or_(false(), *wanted))
         .order_by(p.starts_utc)
     )
-    columns = {"starts_utc": UTC_TIME, "mean_rps": "float64", "q50_rps": "float64", "q90_rps": "float64"}
+    columns = {"starts_utc": UTC_TIME} | dict.fromkeys(rates, "float64")
     rows = frame(engine, statement, columns | {"run_id": "str"})
     parameters = {"quarter_seconds": float(QUARTER_HOUR_SECONDS), "requests_per_wish": float("nan")}
     for name, unsaid in parameters.items():

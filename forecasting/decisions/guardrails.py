@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from forecasting.decisions.policy import Policy
+from forecasting.decisions.reliability import Reliability
 from metrics.contract import PeriodKind
 
 
@@ -47,6 +48,7 @@ class Veto(StrEnum):
     DRIFT = "drift"
     NO_FORECAST = "no_forecast"
     BAD_PLANS = "bad_plans"
+    DISTRUSTED = "distrusted"
 
 
 class Band(StrEnum):
@@ -214,6 +216,13 @@ def stale(age_days: int, policy: Policy) -> Verdict:
     if age_days <= policy.stale_days:
         return Verdict(True, "", None)
     return Verdict(False, f"newest known day is {age_days} days old, allowed {policy.stale_days}", Veto.STALE)
+
+
+def distrusted(reliability: Reliability) -> Verdict:
+    """Unfit where the live forecast of pressure was judged and found bad; one hardly judged is fit."""
+    if not reliability.distrusted:
+        return Verdict(True, "", None)
+    return Verdict(False, reliability.condition, Veto.DISTRUSTED)
 
 
 def short(observations: int, policy: Policy) -> Verdict:

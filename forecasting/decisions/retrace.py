@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from booking_core.scaling import workers_needed
+from forecasting.decisions.guardrails import distrusted, guard_workers
 from forecasting.decisions.plan import plan_of_record, server_plan
-from forecasting.decisions.policy import policy_from
-from forecasting.decisions.servers import QuarterPressure, server_needs
+from forecasting.decisions.policy import Policy, policy_from
+from forecasting.decisions.reliability import Reliability
+from forecasting.decisions.server_needs import QuarterNeed, server_needs
+from forecasting.decisions.servers import QuarterPressure
 from metrics.contract import ALL_CHANNELS
 
+QUARTER_MINUTES: Final = 15
+EARLIER_QUANTILE: Final = 0.9
+"""Server plans were made at this quantile until they followed from what a forecast is worth."""
 PLAN_FIELDS: Final = (
     "plan_id", "kind", "region", "period", "in_band", "verdict", "model", "forecast_run_id", "policy",
     "inputs",
@@ -47,26 +55,59 @@ def replay_quota_plan(plan: Mapping[str, Any], record: Mapping[str, Any]) -> lis
 
 
 def replay_server_plan(plan: Mapping[str, Any]) -> list[Difference]:
-    """Where the server plan differs from what its own inputs (rates, cost) and policy lead to.
+    """Where the server plan differs from what its own inputs (rates, cost, judgement) and policy lead to.
 
-    Its inputs are its only record: they are taken as told.
+    Its inputs are its only record: they are taken as told, and so is a veto that they do not lead to (no
+    forecast, or a stale one).
     """
     policy = policy_from(plan["policy"])
-    pressure = [
-        QuarterPressure(datetime.fromisoformat(item["starts"]), *(item["inputs"]["rps"],) * 3)
-        for item in plan["items"]
-    ]
-    cost = float(plan["inputs"].get("cost_seconds", policy.cost_seconds))
+    inputs = dict(plan["inputs"])
+    cost = float(inputs.get("cost_seconds", policy.cost_seconds))
+    veto, judged = plan["verdict"], inputs.get("reliability")
+    if judged is not None:
+        rule = policy.reliability_rule(QUARTER_MINUTES)
+        verdict = distrusted(Reliability.of_record(judged, rule))
+        veto = verdict.reason
+        inputs["condition"] = verdict.condition or None
     body = server_plan(
         plan_id=str(plan["plan_id"]),
         quarter=datetime.fromisoformat(str(plan["period"])),
         run_id=plan["forecast_run_id"],
-        needs=server_needs(pressure, cost, policy),
-        inputs=dict(plan["inputs"]),
-        veto=plan["verdict"],
+        needs=_needs(plan["items"], cost, policy, by_worth="worth" in inputs),
+        inputs=inputs,
+        veto=veto,
         policy=policy,
     )
     return _differences(plan, body)
+
+
+def _needs(
+    items: Sequence[Mapping[str, Any]], cost_seconds: float, policy: Policy, *, by_worth: bool
+) -> list[QuarterNeed]:
+    """The workers that the items' foretold rates lead to; by_worth False: as plans were made before it."""
+    foretold = [(datetime.fromisoformat(item["starts"]), item["inputs"]["rps"]) for item in items]
+    if by_worth:
+        quarters = [
+            QuarterPressure(starts, math.nan, tuple(math.nan if rps is None else rps for rps in quantiles))
+            for starts, quantiles in foretold
+        ]
+        return server_needs(quarters, cost_seconds, policy)
+    needs = []
+    for starts, rps in foretold:
+        busy = rps * cost_seconds / policy.target_utilisation
+        guarded = guard_workers(workers_needed(rps, cost_seconds, policy.target_utilisation), policy)
+        needs.append(
+            QuarterNeed(
+                starts_utc=starts,
+                proposed=round(busy, 6),
+                workers=guarded.value,
+                quantile=EARLIER_QUANTILE,
+                guardrail=guarded.reason,
+                condition=guarded.condition,
+                inputs={"rps": rps},
+            )
+        )
+    return needs
 
 
 def _differences(plan: Mapping[str, Any], body: Mapping[str, Any]) -> list[Difference]:

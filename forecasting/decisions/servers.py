@@ -1,4 +1,4 @@
-"""Server decisions: forecast demand → pressure by business quarter-hour → workers.
+"""The pressure on the servers: forecast demand → requests by business quarter-hour, with their quantiles.
 
 Requests of a day = wishes first made for a service day `lead_days` later × requests per wish, spread over
 the day by the measured profile of its day type. All three are measured on recent weeks (synthetic
@@ -11,7 +11,6 @@ before. They hold what the sample paths of demand do not: the shape of the day, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -21,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from booking_core.scaling import workers_needed
-from forecasting.decisions.guardrails import Guardrail, guard_workers
 from forecasting.decisions.policy import Policy
-from forecasting.frames import SamplePaths
+from forecasting.frames import LOAD_QUANTILES, Floats, SamplePaths
 
 QUARTERS_A_DAY: Final = 96
-SERVER_QUANTILE: Final = 0.9
-"""The pressure quantile that servers are planned for (forecast_pressure keeps 0.5 and 0.9)."""
+_MEDIAN: Final = LOAD_QUANTILES.index(0.5)
+_UPPER: Final = LOAD_QUANTILES.index(0.9)
+_FURTHEST: Final = 1000.0
+"""No quantile counts as further from the median than by this factor: 0 has no logarithm."""
 _OPEN_QUARTERS: Final = slice(32, 72)
 """08:00 to 18:00: the shape assumed for a day that was never measured."""
 _LEAST_DAYS: Final = 7
@@ -48,10 +47,19 @@ Shares = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ErrorRatios:
-    """Quantiles of requests that came ÷ requests foreseen (its mean)."""
+    """Quantiles of requests that came ÷ requests foreseen (its mean), at `LOAD_QUANTILES`."""
 
-    q50: float
-    q90: float
+    values: tuple[float, ...]
+
+    @property
+    def q50(self) -> float:
+        """The median ratio."""
+        return self.values[_MEDIAN]
+
+    @property
+    def q90(self) -> float:
+        """The ratio's 0.9 quantile."""
+        return self.values[_UPPER]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,9 @@ class PressureErrors:
     days: int
 
     def as_record(self) -> dict[str, Any]:
-        """What a run says about it."""
+        """What a run says about it: the ratios at `LOAD_QUANTILES`."""
         return {
-            name: [round(ratios.q50, 4), round(ratios.q90, 4)]
+            name: [round(ratio, 4) for ratio in ratios.values]
             for name, ratios in (("busy", self.busy), ("quiet", self.quiet))
         } | {"days": self.days}
 
@@ -128,22 +136,18 @@ class QuarterPressure:
 
     starts_utc: datetime
     mean_rps: float
-    q50_rps: float
-    q90_rps: float
+    quantiles_rps: tuple[float, ...]
+    """At `LOAD_QUANTILES`; NaN: unknown (runs made before migration 0010 know the 0.5 and 0.9 ones)."""
 
+    @property
+    def q50_rps(self) -> float:
+        """The median."""
+        return self.quantiles_rps[_MEDIAN]
 
-@dataclass(frozen=True, slots=True)
-class QuarterNeed:
-    """The workers that one business quarter-hour asks for, guarded."""
-
-    starts_utc: datetime
-    rps: float
-    proposed: float
-    """Workers before rounding up and guardrails."""
-    workers: int
-    quantile: float
-    guardrail: Guardrail | None
-    condition: str
+    @property
+    def q90_rps(self) -> float:
+        """The 0.9 quantile."""
+        return self.quantiles_rps[_UPPER]
 
 
 def measure_pressure(quarters: pd.DataFrame, demand: Mapping[date, float], policy: Policy) -> PressureModel:
@@ -222,9 +226,10 @@ def forecast_pressure(
     paths, or from the model's errors where it has any: these were made a day ahead, so that what the paths
     spread wider on later days is added.
     """
-    by_day: dict[date, tuple[float, float, float]] = {}
+    by_day: dict[date, tuple[float, Floats]] = {}
     result = []
-    first_spread = _spread(_wishes(total.first_day, total, known))
+    first = _wishes(total.first_day, total, known)
+    first_spread = 0.0 if first is None else _spread(first[1])
     peaks = {kind: float(profile.max()) for kind, profile in model.profiles.items()}
     for quarter in quarters:
         wished = quarter.day + timedelta(days=model.lead_days)
@@ -234,45 +239,26 @@ def forecast_pressure(
             by_day[wished] = figures
         share = model.share(quarter.day_type, quarter.quarter)
         scale = model.requests_per_wish * share / quarter_seconds
-        mean, q50, q90 = (wishes * scale for wishes in by_day[wished])
-        if model.errors is not None:
+        wishes, quantiles = by_day[wished]
+        mean = wishes * scale
+        if model.errors is None:
+            foretold = quantiles * scale
+        else:
             peak = peaks.get(quarter.day_type, float(model.default_profile.max()))
             ratios = model.errors.busy if share >= _BUSY_RATIO * peak else model.errors.quiet
-            later = math.sqrt(max(0.0, _spread(by_day[wished]) ** 2 - first_spread**2))
-            q50, q90 = mean * ratios.q50, mean * _widened(ratios, later)
-        result.append(QuarterPressure(quarter.starts_utc, mean, q50, q90))
+            later = np.sqrt(np.maximum(0.0, _spread(quantiles) ** 2 - first_spread**2))
+            foretold = mean * _widened(ratios, later)
+        result.append(QuarterPressure(quarter.starts_utc, mean, tuple(foretold.tolist())))
     return result
 
 
-def server_needs(
-    pressure: Sequence[QuarterPressure], cost_seconds: float, policy: Policy
-) -> list[QuarterNeed]:
-    """The guarded workers of each quarter-hour, at the 0.9 quantile of its pressure."""
-    needs = []
-    for quarter in pressure:
-        rps = quarter.q90_rps
-        guarded = guard_workers(workers_needed(rps, cost_seconds, policy.target_utilisation), policy)
-        needs.append(
-            QuarterNeed(
-                starts_utc=quarter.starts_utc,
-                rps=round(rps, 6),
-                proposed=round(rps * cost_seconds / policy.target_utilisation, 6),
-                workers=guarded.value,
-                quantile=SERVER_QUANTILE,
-                guardrail=guarded.reason,
-                condition=guarded.condition,
-            )
-        )
-    return needs
-
-
-def _wishes(day: date, total: SamplePaths, known: Mapping[date, float]) -> tuple[float, float, float] | None:
-    """Mean, median and 0.9 quantile of the wishes for the day; None where neither known nor forecast."""
+def _wishes(day: date, total: SamplePaths, known: Mapping[date, float]) -> tuple[float, Floats] | None:
+    """Mean and quantiles of the wishes for the day; None where they are neither known nor forecast."""
     if total.first_day <= day <= total.last_day:
         sums = total.sums(day, day)
-        return float(sums.mean()), float(np.quantile(sums, 0.5)), float(np.quantile(sums, SERVER_QUANTILE))
+        return float(sums.mean()), np.quantile(sums, LOAD_QUANTILES)
     if day in known:
-        return (known[day],) * 3
+        return known[day], np.full(len(LOAD_QUANTILES), known[day])
     return None
 
 
@@ -281,26 +267,28 @@ def _ratios(rows: pd.DataFrame) -> ErrorRatios:
     ratio = (rows["requests"] / rows["foreseen"]).to_numpy(dtype=float)
     order = np.argsort(ratio)
     weight = np.cumsum(rows["foreseen"].to_numpy(dtype=float)[order])
-    q50, q90 = (
-        float(ratio[order][int(np.searchsorted(weight, level * weight[-1]))])
-        for level in (0.5, SERVER_QUANTILE)
-    )
-    return ErrorRatios(q50, q90)
+    places = [min(int(np.searchsorted(weight, q * weight[-1])), len(order) - 1) for q in LOAD_QUANTILES]
+    return ErrorRatios(tuple(ratio[order][places].tolist()))
 
 
-def _spread(wishes: tuple[float, float, float] | None) -> float:
-    """How far the wishes' 0.9 quantile lies above their median, in logs."""
-    if wishes is None or wishes[1] <= 0:
-        return 0.0
-    return math.log(wishes[2] / wishes[1])
+def _spread(quantiles: Floats) -> Floats:
+    """How far each quantile of the wishes lies from their median, in logs, 0 or more."""
+    median = quantiles[_MEDIAN]
+    if median <= 0:
+        return np.zeros(len(quantiles))
+    apart: Floats = np.abs(np.log(np.clip(quantiles / median, 1.0 / _FURTHEST, _FURTHEST)))
+    return apart
 
 
-def _widened(ratios: ErrorRatios, later: float) -> float:
-    """The ratio's 0.9 quantile with a further, independent spread (in logs) added in quadrature."""
+def _widened(ratios: ErrorRatios, later: Floats) -> Floats:
+    """The ratio's quantiles with a further, independent spread (in logs, 0 or more) added in quadrature."""
+    side = np.sign(np.arange(len(later)) - _MEDIAN)
+    values = np.array(ratios.values)
     if ratios.q50 <= 0:
-        return ratios.q90 * math.exp(later)
-    own = math.log(ratios.q90 / ratios.q50)
-    return ratios.q50 * math.exp(math.hypot(own, later))
+        return values * np.exp(side * later)
+    own = _spread(values)
+    wider: Floats = ratios.q50 * np.exp(side * np.hypot(own, later))
+    return wider
 
 
 def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy: Policy) -> tuple[float, int]:

@@ -25,14 +25,12 @@ class ThriftRule:
     """Overdrawn by so much more, the next level begins."""
     saved_worker_hours: float = 20.0
     """No more than this is saved up, or owed."""
-    price: float = 0.04
-    """The probability of too much load that a worker must take away (forecasting.decisions.worth)."""
     less_headroom: float = 0.05
     """By so much the utilisation without a forecast rises with each level."""
 
     def __post_init__(self) -> None:
-        if not (self.idle_ratio > 0 and self.step_worker_hours > 0 and 0 < self.price < 1):
-            raise ValueError("the ratios and step_worker_hours must be above 0, price between 0 and 1")
+        if not (self.idle_ratio > 0 and self.total_ratio > 0 and self.step_worker_hours > 0):
+            raise ValueError("the ratios and step_worker_hours must be above 0")
 
 
 LEVELS: Final = 3
@@ -60,9 +58,9 @@ class Balance:
         return 0 if self.worker_hours >= 0 else 1 + int(-self.worker_hours / rule.step_worker_hours)
 
 
-def price_at(rule: ThriftRule, level: int) -> float:
+def price_at(price: float, level: int) -> float:
     """The price of a worker at the level: doubled with each."""
-    return min(rule.price * 2.0**level, 0.99)
+    return min(price * 2.0**level, 0.99)
 
 
 def rule_at(scaling: ScalingRule, thrift: ThriftRule, level: int) -> ScalingRule:

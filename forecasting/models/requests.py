@@ -204,8 +204,9 @@ def update(state: RequestState, requests: float) -> RequestState:
     if known:
         _learn(state, step, requests)
     state.days.record(step, requests)
-    # what is unknown is taken to have come as forecast, so that deviations fade as they are known to fade
-    _measure(state, requests if known else forecast, float(_expected(state, np.array([step]))[0]))
+    _measure(
+        state, requests if known else _assumed_of(state, step), float(_expected(state, np.array([step]))[0])
+    )
     state.seen += 1
     if state.seen % max(1, _REFRESH_MINUTES // grid.minutes) == 0:
         state.persistence.refresh(max(1, _REFRESH_MINUTES // grid.minutes))
@@ -283,6 +284,17 @@ def _forecast_of(state: RequestState, step: int) -> float:
     """The one-step forecast of the step, in requests."""
     row = (step - 1) % len(state.issued.at)
     return math.expm1(state.issued.log_expected[row, 0] + state.issued.deviation[row, 0])
+
+
+def _assumed_of(state: RequestState, step: int) -> float:
+    """What an unknown step is taken to have brought: as forecast, so that deviations fade as they usually do.
+
+    In proportion to what was expected: the request that is added to have a logarithm would make something of
+    a night in which nothing is expected, and each such night more.
+    """
+    row = (step - 1) % len(state.issued.at)
+    log_expected, deviation = state.issued.log_expected[row, 0], state.issued.deviation[row, 0]
+    return float(np.expm1(log_expected) * np.exp(deviation))
 
 
 def _unless_outage(state: RequestState, step: int, requests: float, forecast: float) -> float:

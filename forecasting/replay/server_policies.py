@@ -14,15 +14,15 @@ from typing import Final
 import numpy as np
 
 from booking_core.scaling import ScalingInputs, ScalingRule, decide_workers, drawn_on
-from forecasting.decisions.reliability import Reliability, ReliabilityRule
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.reliability import Reliability
 from forecasting.decisions.thrift import LEVELS, Balance, ThriftRule, price_at, rule_at
 from forecasting.decisions.worth import workers_worth
-from forecasting.frames import Floats
+from forecasting.frames import LOAD_QUANTILES, Floats
 from forecasting.models.requests import begin, predict, update
 from forecasting.models.steps import Integers, StepGrid
 from forecasting.replay.servers import STEP_SECONDS, STEPS_A_MINUTE, STEPS_AN_HOUR, Bools
 
-QUANTILES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 LEAD_SECONDS: Final = 180
 """The longest start-up: what is ordered now serves by then."""
 MOST_WORKERS: Final = 60
@@ -38,8 +38,7 @@ REPLAYED_RULE: Final = ScalingRule(
 )
 """One setting for all traces. Utilisation here is of what a worker carries at most; in production it is
 of its time, of which it can spend about 0.8 before answers get slow: 0.75 × 0.8 = the default of 0.6."""
-_STEPS_REMEMBERED: Final = 64.0
-_GATE_LEVELS: Final = tuple(QUANTILES.index(level) for level in (0.1, 0.5, 0.9))
+_GATE_LEVELS: Final = tuple(LOAD_QUANTILES.index(level) for level in (0.1, 0.5, 0.9))
 
 
 class Autoscaler:
@@ -86,11 +85,11 @@ class Foretold:
     """The load of each step itself, in workers kept fully busy; NaN unknown."""
     quantiles: Floats
 
-    def reliable(self) -> Bools:
+    def reliable(self, policy: Policy) -> Bools:
         """For each step, whether what was issued at its end may be used, judged by what came until then."""
         lead = min(self.quantiles.shape[1], math.ceil(LEAD_SECONDS / 60 / self.minutes))
-        rule = ReliabilityRule(memory_steps=max(_STEPS_REMEMBERED, 1440 / self.minutes))
-        reliability, trusted = Reliability(rule), np.zeros(len(self.load), dtype=bool)
+        reliability = Reliability(policy.reliability_rule(self.minutes))
+        trusted = np.zeros(len(self.load), dtype=bool)
         issued = self.quantiles[list(_GATE_LEVELS), lead - 1]
         for step, came in enumerate(self.load.tolist()):
             if step >= lead:
@@ -107,11 +106,11 @@ def foretell(grid: StepGrid, requests: Floats, scale: float) -> Foretold:
     """
     steps = grid.minutes * STEPS_A_MINUTE
     leads = range(1, (steps - 1 + _ahead()) // steps + 2)
-    told = np.full((len(QUANTILES), len(leads), len(requests)), np.nan)
+    told = np.full((len(LOAD_QUANTILES), len(leads), len(requests)), np.nan)
     state = begin(grid)
     for step, count in enumerate(requests):
         update(state, float(count))
-        told[:, :, step] = predict(state, leads, QUANTILES)
+        told[:, :, step] = predict(state, leads, LOAD_QUANTILES)
     return Foretold(grid.minutes, requests * scale, told * 60.0 * grid.minutes * scale)
 
 
@@ -128,7 +127,7 @@ def needs_ahead(foretold: Foretold, price: float, allowed: Bools | None, *, pres
     """
     _, leads, count = foretold.quantiles.shape
     worth = np.stack(
-        [workers_worth(QUANTILES, foretold.quantiles[:, n], price, MOST_WORKERS) for n in range(leads)]
+        [workers_worth(LOAD_QUANTILES, foretold.quantiles[:, n], price, MOST_WORKERS) for n in range(leads)]
     )
     if allowed is not None:
         worth = np.where(allowed, worth, 0)
@@ -145,9 +144,11 @@ def needs_ahead(foretold: Foretold, price: float, allowed: Bools | None, *, pres
     return need
 
 
-def forecast_only(foretold: Foretold, thrift: ThriftRule) -> Sequence[int]:
+def forecast_only(foretold: Foretold, policy: Policy) -> Sequence[int]:
     """The workers of one who follows the forecast and never looks at the load."""
-    needs: list[int] = np.maximum(1, needs_ahead(foretold, thrift.price, None, present_too=True)).tolist()
+    needs: list[int] = np.maximum(
+        1, needs_ahead(foretold, policy.worker_price, None, present_too=True)
+    ).tolist()
     return needs
 
 
@@ -211,16 +212,15 @@ class Slotcast:
         return self._answer
 
 
-def slotcast(foretold: Foretold | None, steps: int, thrift: ThriftRule | None = None) -> Slotcast:
-    """Slotcast's policy on a trace of so many 15-second steps; None: without any forecast."""
-    thrift = thrift or ThriftRule()
+def slotcast(foretold: Foretold | None, steps: int, policy: Policy) -> Slotcast:
+    """Slotcast's policy on a trace of so many 15-second steps; foretold None: without any forecast."""
     if foretold is None:
-        return Slotcast((), [False] * steps, thrift=thrift)
-    reliable = foretold.reliable()
+        return Slotcast((), [False] * steps)
+    reliable = foretold.reliable(policy)
     each = foretold.minutes * STEPS_A_MINUTE
     trusted = np.concatenate([np.zeros(each, dtype=bool), np.repeat(reliable, each)])[:steps]
     needs = [
-        needs_ahead(foretold, price_at(thrift, level), reliable, present_too=False).tolist()
+        needs_ahead(foretold, price_at(policy.worker_price, level), reliable, present_too=False).tolist()
         for level in range(LEVELS)
     ]
-    return Slotcast(needs, trusted.tolist(), thrift=thrift)
+    return Slotcast(needs, trusted.tolist())

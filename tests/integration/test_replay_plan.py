@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,11 +16,13 @@ from booking_core.database import write_transaction
 from booking_core.read.plans import plan_record
 from forecasting import jobs, store
 from forecasting.__main__ import main
-from forecasting.decisions.guardrails import Veto
+from forecasting.decisions.guardrails import Veto, distrusted
 from forecasting.decisions.plan import server_plan
 from forecasting.decisions.policy import Policy
+from forecasting.decisions.reliability import Reliability
 from forecasting.decisions.retrace import replay_quota_plan, replay_server_plan
-from forecasting.decisions.servers import QuarterPressure, server_needs
+from forecasting.decisions.server_needs import server_needs, worth_record
+from forecasting.decisions.servers import QuarterPressure
 from tests.support.bank import Bank
 from tests.support.planning import add_run, core_of, furnish
 
@@ -136,21 +139,66 @@ def test_what_cannot_be_replayed_says_why(made: tuple[Bank, str], capsys: pytest
     assert "has no recorded proposal" in replayed(capsys, plan_id)[1]
 
 
-@pytest.mark.parametrize("veto", [None, Veto.STALE])
-def test_a_server_plan_replays_from_its_inputs(veto: Veto | None) -> None:
-    """Workers follow again from rate, cost and policy; another number of workers is found."""
-    first, policy = datetime(2026, 3, 2, 10, tzinfo=UTC), Policy(max_workers=4)
-    pressure = [
-        QuarterPressure(first + timedelta(minutes=15 * n), rps, rps, rps)
-        for n, rps in enumerate((0.0, 3.1, 55.5, 1e4))
+FIRST = datetime(2026, 3, 2, 10, tzinfo=UTC)
+
+
+def server_plan_of(judged: list[float], veto: Veto | None = None) -> dict[str, Any]:
+    """A server plan as the core keeps it; the forecast was judged by loads of so many times its median."""
+    policy = Policy(max_workers=4)
+    reliability = Reliability(policy.reliability_rule(15))
+    for n, came in enumerate(judged):
+        reliability.observe(5.0 * came, 4.0, 5.0, 6.0, 5.0 + n % 3)
+    verdict = distrusted(reliability)
+    rates = [
+        (rps, *(rps * times for times in (1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7))) for rps in (0, 3, 55, 1e4)
     ]
+    pressure = [
+        QuarterPressure(FIRST + timedelta(minutes=15 * n), rps[2], rps) for n, rps in enumerate(rates)
+    ]
+    inputs = {"cost_seconds": 0.05, "worth": worth_record(policy), "reliability": reliability.as_record()}
     plan = server_plan(
-        plan_id="server-1", quarter=first, run_id="r", needs=server_needs(pressure, 0.05, policy),
-        inputs={"cost_seconds": 0.05}, veto=veto, policy=policy,
+        plan_id="server-1", quarter=FIRST, run_id="r", needs=server_needs(pressure, 0.05, policy),
+        inputs=inputs | ({"condition": verdict.condition} if verdict.condition else {}),
+        veto=veto or (Veto(verdict.reason) if verdict.reason else None), policy=policy,
     )  # fmt: skip
-    plan["items"] = [item | {"channel": "*"} for item in plan["items"]]  # as the core keeps them
+    return plan | {"items": [item | {"channel": "*"} for item in plan["items"]]}
+
+
+def test_a_server_plan_replays_from_its_inputs() -> None:
+    """Workers follow again from quantiles, cost and price; another number of workers or price is found."""
+    plan = json.loads(json.dumps(server_plan_of([1.0] * 40)))
+    assert (plan["verdict"], plan["items"][1]["new_limit"]) == (None, 1)
     assert replay_server_plan(plan) == []
-    if veto is None:
-        plan["items"][2]["new_limit"] += 1
-        [difference] = replay_server_plan(plan)
-        assert str(difference).startswith("item 2 (bank bank quarter_hour 2026-03-02T10:30:00Z) new_limit")
+    other = plan | {"policy": plan["policy"] | {"worker_price": 0.5}}
+    assert any("proposed" in str(difference) for difference in replay_server_plan(other))
+    plan["items"][2]["new_limit"] += 1
+    [difference] = replay_server_plan(plan)
+    assert str(difference).startswith("item 2 (bank bank quarter_hour 2026-03-02T10:30:00Z) new_limit")
+
+
+def test_a_distrusted_plan_replays_its_judgement() -> None:
+    """A forecast that was twice the load is vetoed with its numbers; a plan that says otherwise is found."""
+    plan = json.loads(json.dumps(server_plan_of([0.3] * 40)))
+    assert (plan["verdict"], plan["model"], plan["items"]) == ("distrusted", "keep", [])
+    assert "100.0% far below the 0.1 quantile (at most 4.2%)" in plan["inputs"]["condition"]
+    assert replay_server_plan(plan) == []
+    [difference] = replay_server_plan(plan | {"verdict": None})
+    assert str(difference) == "verdict: the plan says None, its record leads to 'distrusted'"
+
+
+def test_a_server_plan_made_before_workers_had_a_price_replays() -> None:
+    """At the 0.9 quantile and the target utilisation, as its record has it; an old veto is taken as told."""
+    item = {
+        "scope_kind": "bank", "scope_id": "bank", "channel": "*", "period_kind": "quarter_hour",
+        "starts": "2026-03-02T10:00:00Z", "old_limit": None, "proposed": 4.625, "new_limit": 4,
+        "quantile": 0.9, "guardrail": "max_workers", "condition": "5 is more than the 4 allowed",
+        "inputs": {"rps": 55.5},
+    }  # fmt: skip
+    plan = server_plan_of([]) | {"items": [item], "inputs": {"cost_seconds": 0.05}}
+    plan["policy"] = {"max_workers": 4, "target_utilisation": 0.6}
+    assert replay_server_plan(plan) == []
+    assert [d.where[-9:] for d in replay_server_plan(plan | {"items": [item | {"new_limit": 3}]})] == [
+        "new_limit"
+    ]
+    kept = plan | {"items": [], "verdict": "stale", "model": "keep", "inputs": {"condition": "too old"}}
+    assert replay_server_plan(kept) == []

@@ -39,8 +39,17 @@ def bell() -> np.ndarray:
     return np.where((hour >= 8) & (hour < 20), PEAK * np.exp(-(((hour - 13.0) / 4.0) ** 2)), 0.0)
 
 
-def foresee(bank: Bank, made_on: date, *, days: int = 3, quarter_seconds: float = 900.0) -> None:
-    """A ready pressure run made on that day: the bell on each of the coming days."""
+def foresee(
+    bank: Bank,
+    made_on: date,
+    *,
+    days: int = 3,
+    quarter_seconds: float = 900.0,
+    cost_seconds: float = 0.5,
+    requests: np.ndarray | None = None,
+) -> None:
+    """A ready pressure run made on that day: the same requests, else the bell, on each of the coming days."""
+    foreseen = bell() if requests is None else requests
     run_id = f"pressure-{made_on}"
     store.start_run(
         bank.engine,
@@ -49,14 +58,20 @@ def foresee(bank: Bank, made_on: date, *, days: int = 3, quarter_seconds: float 
         period=made_on,
         trained_utc=datetime.now(UTC),
         span=None,
-        parameters={"quarter_seconds": quarter_seconds, "requests_per_wish": 4.0, "cost_seconds": 0.5},
+        parameters={
+            "quarter_seconds": quarter_seconds,
+            "requests_per_wish": 4.0,
+            "cost_seconds": cost_seconds,
+        },
         libraries={},
     )
     rows = [
         QuarterPressure(
-            midnight(made_on + timedelta(days=1)) + timedelta(minutes=15 * n), rps, rps, 1.2 * rps
+            midnight(made_on + timedelta(days=1)) + timedelta(minutes=15 * n),
+            rps,
+            tuple(rps * times for times in (0.8, 0.9, 1.0, 1.1, 1.2, 1.25, 1.3, 1.4)),
         )
-        for n, rps in enumerate(np.tile(bell() / quarter_seconds, days).tolist())
+        for n, rps in enumerate(np.tile(foreseen / quarter_seconds, days).tolist())
     ]
     store.save_pressure(bank.engine, run_id, rows)
     store.finish_run(bank.engine, run_id, status=store.READY, verdict=None, scores={})
@@ -112,7 +127,7 @@ def test_a_day_above_its_forecast_is_expected_above_it_until_the_evening(sqlite_
     """Half as many again until 13:00: the rest of today is expected so, from 13:00 to midnight, in order."""
     run = past_days(sqlite_bank)
     so_far(sqlite_bank, "13:00", 1.5)
-    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"))
+    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"), Policy())
     assert [quarter.starts_utc for quarter in update.quarters] == [
         at(sqlite_bank, "13:00") + timedelta(minutes=15 * n) for n in range(44)
     ]
@@ -127,12 +142,12 @@ def test_the_answer_stands_throughout_a_quarter_hour(sqlite_bank: Bank) -> None:
     """What is counted in the running quarter-hour changes nothing before it is over."""
     run = past_days(sqlite_bank)
     so_far(sqlite_bank, "13:00", 1.5)
-    before = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"))
+    before = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"), Policy())
     burst = np.zeros(96)
     burst[52] = 5000.0
     count(sqlite_bank, sqlite_bank.today, burst)
-    assert pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:14")) == before
-    after = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:15"))
+    assert pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:14"), Policy()) == before
+    after = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:15"), Policy())
     assert after.quarters[0].q50_rps > 1.5 * before.quarters[1].q50_rps
 
 
@@ -142,12 +157,12 @@ def test_before_the_day_is_under_way_its_forecast_stands(sqlite_bank: Bank) -> N
     run = latest_run(sqlite_bank.engine, "pressure")
     assert run is not None
     now = at(sqlite_bank, "13:00")
-    assert pressure.updated_today(sqlite_bank.engine, run, now).quarters == []
+    assert pressure.updated_today(sqlite_bank.engine, run, now, Policy()).quarters == []
     so_far(sqlite_bank, "13:00", 1.0)
-    assert pressure.updated_today(sqlite_bank.engine, run, now).quarters == []
+    assert pressure.updated_today(sqlite_bank.engine, run, now, Policy()).quarters == []
     count(sqlite_bank, sqlite_bank.today - timedelta(days=1), 3.0 * bell())
-    assert pressure.updated_today(sqlite_bank.engine, run, now).quarters != []
-    assert pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "08:00")).quarters == []
+    assert pressure.updated_today(sqlite_bank.engine, run, now, Policy()).quarters != []
+    assert pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "08:00"), Policy()).quarters == []
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -162,7 +177,7 @@ def test_an_outage_lowers_no_forecast(sqlite_bank: Bank, recorded: bool) -> None
         with write_transaction(sqlite_bank.engine) as connection:
             rows = tf.pressure_minutes
             connection.execute(rows.delete().where(rows.c.business_utc >= at(sqlite_bank, "12:00")))
-    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"))
+    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"), Policy())
     assert update.record["outage_quarter_hours"] == (4 if recorded else 0)
     assert 0.9 < over_forecast(update) < 1.15
 
@@ -171,7 +186,7 @@ def test_a_quiet_morning_lowers_the_afternoon(sqlite_bank: Bank) -> None:
     """Half of the forecast until 13:00: the afternoon is expected well below it."""
     run = past_days(sqlite_bank)
     so_far(sqlite_bank, "13:00", 0.5)
-    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"))
+    update = pressure.updated_today(sqlite_bank.engine, run, at(sqlite_bank, "13:00"), Policy())
     assert 0.4 < over_forecast(update) < 0.75
 
 

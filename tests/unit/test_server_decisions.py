@@ -12,15 +12,16 @@ import pytest
 from forecasting.decisions.guardrails import Guardrail
 from forecasting.decisions.plan import server_plan, server_plan_id
 from forecasting.decisions.policy import Policy
+from forecasting.decisions.server_needs import server_needs
 from forecasting.decisions.servers import (
     Quarter,
     QuarterPressure,
     forecast_pressure,
     measure_errors,
     measure_pressure,
-    server_needs,
 )
-from forecasting.frames import SamplePaths
+from forecasting.decisions.worth import share_held, workers_worth
+from forecasting.frames import LOAD_QUANTILES, SamplePaths
 
 FIRST = date(2016, 7, 1)
 NOON = datetime(2016, 7, 29, 17, tzinfo=UTC)
@@ -168,20 +169,85 @@ def test_quantiles_come_from_past_errors_and_widen_with_the_paths() -> None:
     assert first.q50_rps == second.q50_rps == pytest.approx(first.mean_rps * errors.busy.q50)
     assert first.q90_rps == pytest.approx(first.mean_rps * errors.busy.q90)
     assert second.q90_rps > 1.3 * first.q90_rps
-    assert model.as_record()["errors"] == {"busy": [1.0, 1.2], "quiet": [1.0, 1.44], "days": 10}
+    assert second.quantiles_rps[0] < first.quantiles_rps[0] < first.q50_rps
+    assert list(second.quantiles_rps) == sorted(second.quantiles_rps)
+    assert model.as_record()["errors"] == {
+        "busy": [0.9, 1.0, 1.0, 1.1, 1.2, 1.3, 1.3, 1.3],
+        "quiet": [0.81, 1.0, 1.0, 1.21, 1.44, 1.69, 1.69, 1.69],
+        "days": 10,
+    }
 
 
-def test_workers_follow_the_upper_quantile() -> None:
-    """Need is the 0.9 quantile of pressure × cost ÷ utilisation, rounded up, within the bounds."""
-    pressure = [QuarterPressure(NOON, 1.0, 1.0, rps) for rps in (0.0, 100.0, 1000.0)]
-    needs = server_needs(pressure, 0.02, Policy(target_utilisation=0.6, max_workers=8))
-    assert [need.workers for need in needs] == [1, 4, 8]
+def foretold(median: float, *, spread: float = 0.0, starts: datetime = NOON) -> QuarterPressure:
+    """A forecast whose 0.1 and 0.9 quantiles lie `spread` off the median (both at once: a straight line)."""
+    steps = [(level - 0.5) / 0.4 * spread for level in LOAD_QUANTILES]
+    return QuarterPressure(starts, median, tuple(max(0.0, median * (1.0 + step)) for step in steps))
+
+
+def test_workers_are_those_that_the_forecast_is_worth() -> None:
+    """Load in workers that carry all they can; the plan names the quantile, within the bounds.
+
+    A sure load of 100 requests/s of 0.02 s fills 2.5 workers at 0.8: three. A sure 1000 needs 25 and gets 8.
+    """
+    needs = server_needs([foretold(rps) for rps in (0.0, 100.0, 1000.0)], 0.02, Policy(max_workers=8))
+    assert [(need.proposed, need.workers) for need in needs] == [(0, 1), (3, 3), (25, 8)]
     assert [need.guardrail for need in needs] == [Guardrail.MIN_WORKERS, None, Guardrail.MAX_WORKERS]
+    assert [need.quantile for need in needs] == [1.0, 1.0, 1.0]
+    policy = Policy(max_workers=60)
+    [unsure] = server_needs([foretold(400.0, spread=0.3)], 0.02, policy)  # 10 workers, 7 to 13
+    load = np.array([[quantile * 0.02 / 0.8] for quantile in foretold(400.0, spread=0.3).quantiles_rps])
+    bought = workers_worth(LOAD_QUANTILES, load, policy.worker_price, 200)
+    assert unsure.workers == bought[0] == 14
+    assert unsure.quantile == pytest.approx(share_held(LOAD_QUANTILES, load, bought)[0], abs=1e-4)
+    [dear] = server_needs([foretold(400.0, spread=0.3)], 0.02, Policy(max_workers=60, worker_price=0.15))
+    assert dear.workers < unsure.workers
+
+
+def test_a_large_fleet_is_not_priced_away() -> None:
+    """A hundred busy workers are planned for, though a hundred times the price exceeds any probability.
+
+    Negative control: at a fixed price the cheapest thing would be none at all. A forecast gone wild asks for
+    the most there may be, never for none.
+    """
+    wide = foretold(4000.0, spread=0.2)
+    [need] = server_needs([wide], 0.02, Policy(max_workers=200))
+    assert 120 <= need.workers <= 130
+    load = np.array([[quantile * 0.02 / 0.8] for quantile in wide.quantiles_rps])
+    assert workers_worth(LOAD_QUANTILES, load, 0.04, 200).tolist() == [0]
+    [wild] = server_needs([foretold(1e26)], 0.02, Policy(max_workers=8))
+    assert wild.workers == 8
+
+
+def test_a_run_that_knows_two_quantiles_is_planned_by_these() -> None:
+    """As runs were stored before migration 0010: the median and the 0.9 quantile are always known."""
+    only = tuple({0.5: 100.0, 0.9: 200.0}.get(level, float("nan")) for level in LOAD_QUANTILES)
+    [need] = server_needs([QuarterPressure(NOON, 100.0, only)], 0.02, Policy())
+    assert need.workers == 5
+    assert need.inputs == {"rps": [None, None, 100.0, None, 200.0, None, None, None]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("worker_price", 0.0),
+        ("worker_price_workers", 0.0),
+        ("full_utilisation", 1.2),
+        ("reliability_memory_steps", 10),
+        ("reliability_above_ratio", 1.0),
+        ("reliability_naive_ratio", -1.0),
+    ],
+)
+def test_numbers_that_make_no_rule_are_refused(field: str, value: float) -> None:
+    """The message names the field; the defaults build the rule that the replay was judged with."""
+    with pytest.raises(ValueError, match=field):
+        Policy(**{field: value})
+    assert Policy().reliability_rule(15).memory_steps == 96
+    assert Policy().reliability_rule(30).memory_steps == 64
 
 
 def test_a_server_plan_names_quarter_hours_in_utc() -> None:
     """The plan's id, period and items carry the business quarter-hour in UTC."""
-    needs = server_needs([QuarterPressure(NOON, 1.0, 1.0, 100.0)], 0.02, Policy())
+    needs = server_needs([foretold(100.0)], 0.02, Policy())
     made = server_plan(
         plan_id=server_plan_id(NOON),
         quarter=NOON,
@@ -193,4 +259,4 @@ def test_a_server_plan_names_quarter_hours_in_utc() -> None:
     )
     assert made["plan_id"] == "server-2016-07-29T17:00Z"
     assert made["period"] == made["items"][0]["starts"] == "2016-07-29T17:00:00Z"
-    assert made["items"][0]["new_limit"] == 4
+    assert made["items"][0]["new_limit"] == 3

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from booking_core.scaling import ScalingInputs, ScalingRule, decide_workers, drawn_on
-from forecasting.decisions.reliability import Reliability, ReliabilityRule
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.reliability import Reliability
 from forecasting.decisions.thrift import LEVELS, Balance, ThriftRule, price_at, rule_at
 from forecasting.decisions.worth import workers_worth
 from forecasting.frames import Floats
@@ -150,7 +151,7 @@ def test_a_dearer_worker_is_bought_less_and_an_unknown_forecast_buys_none() -> N
 
 def judged(told: Floats, came: Floats) -> list[bool]:
     """Whether a forecast (q10, q50, q90 by step) is trusted after each step; the last value is the rival."""
-    reliability = Reliability(ReliabilityRule())
+    reliability = Reliability(Policy().reliability_rule(15))
     return [
         reliability.observe(float(came[n]), *(float(q) for q in told[:, n]), float(came[n - 1]))
         for n in range(1, len(came))
@@ -191,7 +192,7 @@ def test_a_broken_forecast_loses_trust_for_good(fault: str) -> None:
 
 def test_steps_below_one_worker_say_nothing() -> None:
     """Where neither load nor forecast reaches a worker, nothing is decided and nothing judged."""
-    reliability = Reliability()
+    reliability = Reliability(Policy().reliability_rule(15))
     for _ in range(200):
         reliability.observe(0.2, 0.1, 0.2, 0.4, 0.2)
         reliability.observe(math.nan, 1.0, 2.0, 3.0, 2.0)
@@ -207,7 +208,7 @@ def test_the_budget_is_what_a_plain_autoscaler_idles() -> None:
     balance = Balance(rule)
     assert balance.book(needed=2, plain=4, taken=3, hours=10.0) == 0
     assert [balance.book(needed=2, plain=4, taken=4, hours=0.7) for _ in range(5)] == [1, 2, 3, 3, 4]
-    assert price_at(rule, 2) == pytest.approx(4 * rule.price)
+    assert price_at(0.04, 2) == pytest.approx(0.16)
     scaling = ScalingRule(target_utilisation=0.7, trusted_utilisation=0.8, trend_gain=1.0)
     targets = [round(rule_at(scaling, rule, n).target_utilisation, 2) for n in range(4)]
     assert targets == [0.7, 0.75, 0.8, 0.8]
@@ -250,7 +251,9 @@ def test_nothing_is_seen_before_its_time() -> None:
         local = np.datetime64("2026-03-02T00:00") + np.arange(5 * 288) * np.timedelta64(5, "m")
         told = foretell(step_grid(local, 5), each, 0.02)
         made = Load(np.repeat(each * 0.02, 20), np.ones(len(each) * 20, dtype=bool), 0.02)
-        paid.append(replay(made, start_delays(len(made.workers), 1), slotcast(told, len(made.workers))).paid)
+        paid.append(
+            replay(made, start_delays(len(made.workers), 1), slotcast(told, len(made.workers), Policy())).paid
+        )
     first = changed * 20
     assert (paid[0][: first + 1] == paid[1][: first + 1]).all()
     assert (paid[0][first + 1 :] != paid[1][first + 1 :]).any()
@@ -269,8 +272,8 @@ def test_a_daily_jump_is_met_where_the_autoscaler_is_late() -> None:
         name: judge(made, replay(made, delays, policy), since * 120)
         for name, policy in {
             "autoscaler": Autoscaler(),
-            "slotcast": slotcast(told, len(made.workers)),
-            "blind": slotcast(None, len(made.workers)),
+            "slotcast": slotcast(told, len(made.workers), Policy()),
+            "blind": slotcast(None, len(made.workers), Policy()),
         }.items()
     }
     assert results["autoscaler"].violating_minutes >= 8
