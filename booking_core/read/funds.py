@@ -14,7 +14,7 @@ from booking_core.read.quotas import LIVE_STATUSES
 from booking_core.read.sql import frame, in_region, typed
 
 STATED: Final = tuple(status for status in LIVE_STATUSES if status not in ("offered", "held"))
-"""Bookings whose amount is stated: before, the loan's whole payoff is reserved, and most of it may be given back."""
+"""Bookings whose amount is stated: before, the loan's whole payoff is reserved, and may be given back."""
 
 _COLUMNS: Final = {"branch_id": "str", "mean_cny": "float64", "units": "int64"}
 
@@ -27,9 +27,9 @@ def mean_payoffs(
     A day's funds = units of quota × mean payoff asks what the coming appointments will take of the funds, and
     those resemble the last ones: the mean of what was stated by the bookings for service days from `days`
     before the day on, those to come included. It is the branch's own with `least` such units, else its
-    region's, else the bank's (of the region, where one is given). Where not even that many are known, as before
-    the first weeks are over: what the branch's loans that may be prepaid by the day would pay off whole, which
-    is too much rather than too little. No row: nothing is known.
+    region's, else the bank's (of the region, where one is given). Where not even that many are known, as in
+    the first weeks: what the branch's loans that may be prepaid by the day would pay off whole, which is too
+    much rather than too little. No row: nothing is known.
     """
     b, loan = t.bookings.c, t.loans.c
     paid = frame(
@@ -61,9 +61,8 @@ def mean_payoffs(
         .group_by(loan.branch_id),
         {"branch_id": "str", "owed_cny": "float64"},
     )
-    rows = (
-        branches(engine, region)[["branch_id", "region_id"]].merge(paid, how="left").merge(owed, how="left")
-    )
+    known = branches(engine, region)[["branch_id", "region_id"]]
+    rows = known.merge(paid, how="left").merge(owed, how="left")
     rows[["cny", "units"]] = rows[["cny", "units"]].fillna(0.0)
     rows["mean_cny"] = float("nan")
     for pool in (rows["branch_id"], rows["region_id"], pd.Series("bank", index=rows.index)):
