@@ -18,7 +18,14 @@ from forecasting import store
 from forecasting.basis import planning_basis
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.roster import DayRoster, ShiftRules, propose_roster
-from forecasting.decisions.staffing import HALF_HOURS, StaffNeed, calls_of, queue_target, staff_need
+from forecasting.decisions.staffing import (
+    HALF_HOURS,
+    StaffNeed,
+    calls_of,
+    comes_of,
+    queue_target,
+    staff_need,
+)
 from forecasting.frames import Floats, SamplePaths
 from forecasting.periods import begun_day
 from forecasting.reforecast import reforecast
@@ -115,18 +122,12 @@ def _proposed(
 def _needs(known: Floats, days: int, measures: StaffMeasures, policy: Policy) -> dict[Skill, StaffNeed]:
     """What each skill needs on the first `days` days of the paths."""
     counter = queue_target(Skill.COUNTER, policy, measures.handling_seconds)
-    calls = calls_of(known, measures.call_leads, measures.calls_per_unit, days)
+    phone, quantile, reach = queue_target(Skill.PHONE, policy), policy.staff_quantile, known.shape[1]
+    comes = comes_of(measures.no_show_ratio, reach, days)
+    calls = calls_of(measures.call_leads, measures.calls_per_unit, reach, days)
     return {
-        Skill.COUNTER: staff_need(
-            known[:, :days],
-            measures.visit_shares,
-            counter,
-            policy.staff_quantile,
-            come_ratio=1.0 - measures.no_show_ratio,
-        ),
-        Skill.PHONE: staff_need(
-            calls, measures.call_shares, queue_target(Skill.PHONE, policy), policy.staff_quantile
-        ),
+        Skill.COUNTER: staff_need(known, measures.visit_shares, counter, quantile, per_unit=comes),
+        Skill.PHONE: staff_need(known, measures.call_shares, phone, quantile, per_unit=calls),
     }
 
 

@@ -287,7 +287,8 @@ class _Program:
         )
         if result.x is None:  # leaving everything short is always a solution
             raise RuntimeError(f"no roster found for {self.wanted.tolist()}: {result.message}")
-        return np.rint(result.x[:columns]).astype(np.int64)
+        counts: Ints = np.rint(result.x[:columns]).astype(np.int64)
+        return counts
 
 
 def _clock_order(shift: Shift) -> tuple[int, int, int]:

@@ -11,7 +11,8 @@ revisited", Management Science 56, 2010):
 - otherwise: Erlang at the mean load.
 
 The CV is that of the arrival *rate*: paths vary as counts do even where the rate is known, so the variance of
-a Poisson count is taken off theirs first.
+a Poisson count is taken off theirs first. Units wished are the counts: where w customers come of each, their
+mean times w² is.
 """
 
 from __future__ import annotations
@@ -65,41 +66,48 @@ def staff_need(
     target: QueueTarget,
     staff_quantile: float,
     *,
-    come_ratio: float = 1.0,
+    per_unit: Floats | None = None,
 ) -> StaffNeed:
     """The heads that the half-hours of each day need.
 
-    units: sample paths of customers a day, (paths, days). shares: of the day's customers by half-hour, (days,
-    half-hours) or (half-hours,) for all days alike. come_ratio: the share that comes, 1 − no-shows.
+    units: sample paths of the units wished for each known day, (paths, known days). shares: of the day's
+    customers by half-hour, (days, half-hours) or (half-hours,) for all days alike. per_unit: customers on
+    each day for a unit wished for each known day, (known days, days), as `comes_of` and `calls_of` tell;
+    None = each unit is one on its day.
     """
-    come = units * come_ratio
-    mean = come.mean(axis=0)
+    weights = np.eye(units.shape[1]) if per_unit is None else per_unit
+    come = units @ weights
+    mean, counted = come.mean(axis=0), units.mean(axis=0) @ weights**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        variation = np.sqrt(np.maximum(come.var(axis=0) - mean, 0.0)) / mean
+        variation = np.sqrt(np.maximum(come.var(axis=0) - counted, 0.0)) / mean
     variation = np.where(mean > 0, variation, 0.0)
     by_half_hour = np.broadcast_to(shares, (len(mean), shares.shape[-1]))
-    per_unit = by_half_hour * target.handling_seconds / HALF_HOUR_SECONDS
-    load = mean[:, None] * per_unit
+    erlangs = by_half_hour * target.handling_seconds / HALF_HOUR_SECONDS
+    load = mean[:, None] * erlangs
     dominated = variation[:, None] > 1.0 / np.sqrt(np.where(load > 0, load, np.finfo(float).tiny))
-    cut = np.quantile(come, staff_quantile, axis=0)[:, None] * per_unit
+    cut = np.quantile(come, staff_quantile, axis=0)[:, None] * erlangs
     newsvendor = np.ceil(cut - _ROUNDING).astype(np.int64)
     heads = np.where(dominated, newsvendor, agents_needed(load, target))
     return StaffNeed(heads, load, dominated)
 
 
-def calls_of(units: Floats, leads: Floats, calls_per_unit: float, days: int) -> Floats:
-    """Sample paths of calls a day, (paths, days), from the units wished for the days ahead.
+def comes_of(no_show_ratio: float, known: int, days: int) -> Floats:
+    """Customers at the counter on each day for a unit wished for each known day, (known, days)."""
+    return np.eye(known, days) * (1.0 - no_show_ratio)
+
+
+def calls_of(leads: Floats, calls_per_unit: float, known: int, days: int) -> Floats:
+    """Calls on each day for a unit wished for each known day, (known, days).
 
     leads: share of calls about the service day 0, 1, … days later. Calls come before the day they are about,
-    so units reach beyond the days asked for, (paths, known days); where they end, nearer leads stand for all.
+    so what is known reaches beyond the days asked for; where it ends, nearer leads stand for all.
     """
-    paths, known = units.shape
-    calls = np.zeros((paths, days))
+    calls = np.zeros((known, days))
     for day in range(days):
         reach = leads[: known - day]
         seen = reach.sum()
         if seen > 0:
-            calls[:, day] = units[:, day : day + len(reach)] @ (reach / seen)
+            calls[day : day + len(reach), day] = reach / seen
     return calls * calls_per_unit
 
 
@@ -111,11 +119,14 @@ def units_served(head_half_hours: float, handling_seconds: float, utilisation: f
 def blended_shares(own: Floats, wider: Floats, prior_units: float, open_half_hours: slice) -> Floats:
     """The shape of the day: a branch's units by half-hour drawn to the wider group's, in the opening hours.
 
-    own, wider: units by half-hour, (48,). The result sums to 1 over the open half-hours; flat where neither
-    is known there.
+    own, wider: units by half-hour, (48,). prior_units: the wider group weighs as so many of the branch's own;
+    with 0 it still stands in for a branch that knows none. The result sums to 1 over the open half-hours;
+    flat where neither is known there.
     """
     ours, theirs = own[open_half_hours], wider[open_half_hours]
-    prior = theirs / theirs.sum() * prior_units if theirs.sum() > 0 else np.zeros_like(theirs)
-    blended = ours + prior
+    prior = theirs / theirs.sum() if theirs.sum() > 0 else np.zeros_like(theirs)
+    blended = ours + prior * prior_units
+    if blended.sum() == 0:
+        blended = prior
     total = blended.sum()
     return blended / total if total > 0 else np.full(len(ours), 1.0 / len(ours))

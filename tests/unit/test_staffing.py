@@ -23,6 +23,7 @@ from forecasting.decisions.roster import (
 from forecasting.decisions.staffing import (
     blended_shares,
     calls_of,
+    comes_of,
     queue_target,
     staff_need,
     units_served,
@@ -78,7 +79,7 @@ def test_where_the_forecasts_error_dominates_the_quantile_of_the_load_is_staffed
 def test_no_shows_need_no_heads_and_a_closed_day_none() -> None:
     """Who does not come is not served; a day without units has neither load nor heads."""
     units = np.hstack([poisson_days(200), np.zeros((4000, 1))])
-    found = staff_need(units, FLAT, COUNTER, 0.8, come_ratio=0.5)
+    found = staff_need(units, FLAT, COUNTER, 0.8, per_unit=comes_of(0.5, 2, 2))
     assert found.load[0].sum() == pytest.approx(units[:, 0].mean() * 0.5 * 0.5)
     assert not found.heads[1].any()
     assert not found.newsvendor[1].any()
@@ -87,16 +88,30 @@ def test_no_shows_need_no_heads_and_a_closed_day_none() -> None:
 def test_calls_come_before_the_day_they_are_about() -> None:
     """Half of the calls on the day itself, half the day before; at the end of what is known all are near."""
     units = np.array([[10.0, 20.0, 40.0]])
-    assert calls_of(units, np.array([0.5, 0.5]), 0.2, 3).tolist() == [[3.0, 6.0, 8.0]]
+    assert (units @ calls_of(np.array([0.5, 0.5]), 0.2, 3, 3)).tolist() == [[3.0, 6.0, 8.0]]
+
+
+def test_how_well_a_rate_is_known_does_not_hang_on_the_share_of_it_that_comes() -> None:
+    """A day known to ± 65 % is a newsvendor's at a load of 3.2 (1/√3.2 = 0.56), however few of it come.
+
+    A tenth of 64 spreads less than a count of 6.4 would by itself; a day that is known stays Erlang's.
+    """
+    once = np.ones(1)
+    for units, comes in ((6.4, 1.0), (64, 0.1)):
+        per_unit = np.array([[comes]])
+        assert staff_need(poisson_days(units, 0.7), once, COUNTER, 0.8, per_unit=per_unit).newsvendor.all()
+        assert not staff_need(poisson_days(units), once, COUNTER, 0.8, per_unit=per_unit).newsvendor.any()
 
 
 def test_the_shape_of_a_small_branchs_day_leans_on_its_regions() -> None:
-    """At a load of 16 (1/√16 = 0.25) a rate known to ± 40 % is a newsvendor's, one to ± 10 % is not."""
+    """Half and half at 200 customers; all the region's where it knows none, whatever the prior; else flat."""
     own, wider = np.zeros(48), np.zeros(48)
     own[20], wider[21] = 200, 9000
     opening = slice(20, 22)
     assert blended_shares(own, wider, 200, opening).tolist() == [0.5, 0.5]
-    assert blended_shares(np.zeros(48), wider, 200, opening).tolist() == [0.0, 1.0]
+    for prior in (200, 0):
+        assert blended_shares(np.zeros(48), wider, prior, opening).tolist() == [0.0, 1.0]
+    assert blended_shares(own, wider, 0, opening).tolist() == [1.0, 0.0]
     assert blended_shares(np.zeros(48), np.zeros(48), 200, opening).tolist() == [0.5, 0.5]
 
 
