@@ -43,7 +43,7 @@ from forecasting.decisions.special_periods import (
 from forecasting.periods import parse_moment
 from forecasting.pressure import quarter_start
 from forecasting.reforecast import Paths, reforecast_day, stored_paths
-from forecasting.retuning import channel_shares_of, usable_run, within_of
+from forecasting.retuning import channel_shares_of, unplanned_units_of, usable_run, within_of
 from forecasting.staff_caps import staff_caps
 from metrics.contract import ALL_CHANNELS, EventKind
 
@@ -185,6 +185,7 @@ def day_states(
                 added_units=int(here["units"].sum()),
                 held_back_units=held_back.get((one["plan_id"], branch, day), 0),
                 staff_cap_units=caps.of(branch, day),
+                unplanned_units=unplanned_units_of(one.to_dict()),
                 done_units=_most(mine, ALL_CHANNELS, in_band=True),
                 asked_units=_most(mine, ALL_CHANNELS, in_band=False),
                 hours_before=(begins - quarter) / timedelta(hours=1),

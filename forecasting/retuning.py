@@ -241,15 +241,18 @@ def _limits(engine: Engine, region: str, day: date, policy: Policy) -> list[Limi
                     limit_units=int(row["limit_units"] - row["extra_units"]),  # a plan sets what is beneath
                     used_units=max(0, int(row["used_units"] - row["extra_units"])),
                     channel=row["channel"],
-                    unplanned_units=_unplanned(row),
+                    unplanned_units=unplanned_units_of(row),
                 )
                 for row in rows.to_dict("records")
             ]
     return found
 
 
-def _unplanned(row: Mapping[Hashable, Any]) -> int | None:
-    """The limit that would stand had no plan set it: a person's override, else the standing one."""
+def unplanned_units_of(row: Mapping[Hashable, Any]) -> int | None:
+    """The limit that would stand had no plan set it: a person's override, else the standing one.
+
+    row: of `quota_periods`. None = unknown.
+    """
     if pd.isna(row["plan_id"]):
         return int(row["limit_units"] - row["extra_units"])
     return None if pd.isna(row["standing_units"]) else int(row["standing_units"])

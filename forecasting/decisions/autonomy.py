@@ -8,7 +8,8 @@ mean.
 
 The same test asks three questions. Over `autonomy_periods` days: are plans better (the region earns automatic
 application), or worse (it loses it)? Over the shorter `bad_plan_days`: are they so much worse that the next
-plan is kept at once? A region that is vetoed loses its autonomy too, and cannot earn it meanwhile.
+plan is kept at once? A region that is vetoed loses its autonomy too. What it was trusted for before such a
+bad week counts no more: it is earned anew by the days after it, so that no region flaps.
 """
 
 from __future__ import annotations
@@ -57,19 +58,25 @@ class JudgedDay:
 def autonomy_verdict(days: Sequence[JudgedDay], mode: RegionMode, policy: Policy) -> ModeVerdict:
     """The mode that the last judged days earn the region; with fewer than `autonomy_periods` it stays.
 
-    days: in any order. A person's word is above this verdict: the core refuses it for a region that an
-    operator has fixed.
+    Autonomy is earned by days after the last bad week alone, and not while the last `bad_plan_days` cost more
+    than without plans. days: in any order. A person's word is above this verdict: the core refuses it for a
+    region that an operator has fixed.
     """
     bad = bad_plans(days, policy)
     if not bad.fit:
         if mode is RegionMode.SHADOW:
             return ModeVerdict(mode, bad.condition, None)
         return ModeVerdict(RegionMode.SHADOW, bad.condition, Earned.BAD_PLANS)
-    last = _last(days, policy.autonomy_periods)
+    counted = days if mode is RegionMode.AUTOMATIC else _since_bad_week(days, policy)
+    last = _last(counted, policy.autonomy_periods)
     if len(last) < policy.autonomy_periods:
-        return ModeVerdict(mode, f"{len(last)} judged days, needs {policy.autonomy_periods}", None)
+        since = "" if len(counted) == len(days) else " since a bad week"
+        return ModeVerdict(mode, f"{len(last)} judged days{since}, needs {policy.autonomy_periods}", None)
     told = _told(last)
     if mode is RegionMode.SHADOW:
+        week = last[-policy.bad_plan_days :]
+        if sum(day.cost for day in week) > sum(day.cost_old for day in week):
+            return _stays(mode, _told(week))
         earns = _worse([_turned(day) for day in last], policy.autonomy_margin_ratio, policy.autonomy_chance)
         return ModeVerdict(RegionMode.AUTOMATIC, told, Earned.BETTER) if earns else _stays(mode, told)
     loses = _worse(last, policy.autonomy_margin_ratio, policy.autonomy_chance)
@@ -84,6 +91,15 @@ def bad_plans(days: Sequence[JudgedDay], policy: Policy) -> Verdict:
     if not _worse(last, policy.bad_plan_margin_ratio, policy.bad_plan_chance):
         return FIT
     return Verdict(False, _told(last), Veto.BAD_PLANS)
+
+
+def _since_bad_week(days: Sequence[JudgedDay], policy: Policy) -> list[JudgedDay]:
+    """The days after the last stretch of `bad_plan_days` that was vetoed; all where none was."""
+    ordered, span = _last(days, len(days)), policy.bad_plan_days
+    for end in range(len(ordered), max(span, len(ordered) - policy.autonomy_periods + 1) - 1, -1):
+        if not bad_plans(ordered[end - span : end], policy).fit:
+            return ordered[end:]
+    return ordered
 
 
 def _last(days: Sequence[JudgedDay], count: int) -> list[JudgedDay]:

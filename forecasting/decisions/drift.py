@@ -27,6 +27,8 @@ from datetime import date
 from statistics import NormalDist
 from typing import Final
 
+from scipy.special import bdtr
+
 from forecasting.decisions.guardrails import Verdict, Veto
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import DriftScore, ForecastScore
@@ -215,11 +217,8 @@ def _against(weight: float, promise: Promise, policy: Policy) -> float:
 
 
 def _binomial_tail(most: int, trials: int, share: float) -> float:
-    """P(at most `most` of `trials`)."""
-    return math.fsum(
-        math.comb(trials, count) * share**count * (1.0 - share) ** (trials - count)
-        for count in range(most + 1)
-    )
+    """P(at most `most` of `trials`), by the incomplete beta function: exact for any number of trials."""
+    return float(bdtr(most, trials, share))
 
 
 def _upper_tail(deviate: float) -> float:

@@ -317,21 +317,42 @@ def run_verdict(
 # --- the guard band -------------------------------------------------------------------------------
 
 
-def band_verdict(old_units: int, new_units: int, clipped: int, items: int, policy: Policy) -> Verdict:
-    """Whether the plan may apply by itself: see policy for the band.
+@dataclass(frozen=True, slots=True)
+class BandTotals:
+    """What the guard band looks at: sums over the limits that it judges."""
 
-    old_units, new_units: sums of the day items' present and guarded limits. clipped: how many of them
-    the step limit upward held back.
-    """
-    if items and clipped > items * policy.auto_band_clipped_ratio:
-        condition = f"{clipped} of {items} day quotas ran into the step limit"
+    items: int
+    old_units: int
+    """In force."""
+    new_units: int
+    """Guarded."""
+    unplanned_units: int = 0
+    """What stands without any plan."""
+    clipped: int = 0
+    """Limits that the step upward held back."""
+    clipped_down: int = 0
+    """Limits that the step downward held up."""
+    named: str = "day quotas"
+    """The limits, in a condition."""
+
+
+def band_verdict(totals: BandTotals, policy: Policy) -> Verdict:
+    """Whether the plan may apply by itself: see policy for the band."""
+    items, named = totals.items, totals.named
+    if items and totals.clipped > items * policy.auto_band_clipped_ratio:
+        condition = f"{totals.clipped} of {items} {named} ran into the step limit"
         return Verdict(False, condition, Band.CLIPPED)
-    if new_units > old_units * policy.auto_band_high_ratio:
-        condition = (
-            f"day quotas rise from {old_units} to {new_units}, more than {policy.auto_band_high_ratio:g} ×"
-        )
+    if items and totals.clipped_down > items * policy.auto_band_clipped_down_ratio:
+        condition = f"{totals.clipped_down} of {items} {named} ran into the step limit downward"
+        return Verdict(False, condition, Band.CLIPPED)
+    old, new, unplanned = totals.old_units, totals.new_units, totals.unplanned_units
+    if new > old * policy.auto_band_high_ratio:
+        condition = f"{named} rise from {old} to {new}, more than {policy.auto_band_high_ratio:g} ×"
         return Verdict(False, condition, Band.TOTAL_UP)
-    if new_units < old_units * policy.auto_band_low_ratio:
-        condition = f"day quotas fall from {old_units} to {new_units}, below {policy.auto_band_low_ratio:g} ×"
+    fall = f"{named} fall from {old} to {new}, below"
+    if new < old * policy.auto_band_low_ratio:
+        return Verdict(False, f"{fall} {policy.auto_band_low_ratio:g} ×", Band.TOTAL_DOWN)
+    if new < old and new < unplanned * policy.auto_band_least_ratio:
+        condition = f"{fall} {policy.auto_band_least_ratio:g} × the {unplanned} that stand without any plan"
         return Verdict(False, condition, Band.TOTAL_DOWN)
     return Verdict(True, "", None)

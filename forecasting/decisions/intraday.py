@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from forecasting.decisions.channels import thinned_units
+from forecasting.decisions.guardrails import ceiling_of
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import critical_units
 from forecasting.frames import Floats
@@ -72,6 +73,8 @@ class DayState:
     held_back_units: int = 0
     """What the plan kept back."""
     staff_cap_units: int | None = None
+    unplanned_units: int | None = None
+    """The limit that would stand had no plan set it; None = unknown."""
     done_units: int = 0
     """The highest limit that a correction inside the band has asked for already, whatever became of it."""
     asked_units: int = 0
@@ -101,8 +104,13 @@ class Raise:
 
 
 def corrections(state: DayState, policy: Policy) -> list[Raise]:
-    """What is raised of one branch's day: the whole first, then channels within it."""
+    """What is raised of one branch's day: the whole first, then channels within it.
+
+    On a day that policy freezes nothing is raised unless a person says so.
+    """
     found = [*_whole(state, policy)]
+    if state.day in policy.frozen:
+        return found
     whole = max([state.limit_units, *(made.new_units for made in found if not made.asks)])
     return found + _channels(state, whole, policy)
 
@@ -116,7 +124,8 @@ def _whole(state: DayState, policy: Policy) -> list[Raise]:
     """The day's limit raised where it more likely than not refuses somebody.
 
     First what the plan had kept back. Beyond that only where arrivals outrun the forecast, so that a limit
-    which guardrails hold below it is no emergency: inside the band by itself, all else by a person.
+    which guardrails hold below it is no emergency: inside the band and below the ceiling by itself, all else
+    by a person.
     """
     need = state.added_units + critical_units(state.updated, policy)
     likely = state.added_units + float(np.median(state.updated))
@@ -132,6 +141,10 @@ def _whole(state: DayState, policy: Policy) -> list[Raise]:
     given = max(0, state.extra_units - state.held_back_units)
     room = max(0, int(base * policy.correction_auto_ratio) - given)
     own = limit + released + (min(room, wanted - limit - released) if outrun else 0)
+    if state.day in policy.frozen:
+        own = limit
+    elif (ceiling := ceiling_of(PeriodKind.DAY, 1, state.unplanned_units, policy)) is not None:
+        own = max(limit, min(own, ceiling))
     found = []
     told = f"{likely:g} are likely, {need:g} needed, {limit} there"
     if own - max(limit, state.done_units) >= step:

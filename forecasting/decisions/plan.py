@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from forecasting.decisions.channels import within_whole
 from forecasting.decisions.guardrails import (
+    BandTotals,
     Guardrail,
     LimitInputs,
     Veto,
@@ -25,6 +27,8 @@ KEEP = "keep"
 """Model of a plan that changes nothing."""
 WEEKS8 = "weeks8"
 """Model of a plan made from the fallback alone."""
+NEWER_FIELD: Final = "auto_band_least_ratio"
+"""Records of a policy without it were made by the earlier rules: see `quota_plan`."""
 
 
 def quota_plan_id(period: str, region: str, *, replaces: bool = False) -> str:
@@ -61,13 +65,16 @@ def quota_plan(
     fallbacks: Mapping[str, str] | None = None,
     replaces: bool = False,
     paused: bool = False,
+    earlier: bool = False,
 ) -> dict[str, Any]:
     """The body of a region's quota plan: every proposal guarded, old → new, with what bound and why.
 
     A veto, or nothing proposed, makes a plan of model "keep" without items: visible, changing nothing. One
     that is vetoed because the plans before it were bad has the items that it would have set.
     fallbacks: why a branch is planned by weeks8 or keeps its quotas, shown in the plan's inputs. paused: the
-    bank's pause switch was on when it was proposed, so that it waits for the switch.
+    bank's pause switch was on when it was proposed, so that it waits for the switch. earlier: by the rules
+    before steps downward were judged, so that old records replay: a region without branches' day limits was
+    not judged, models were counted of these alone, and what was kept back was told as asked for.
     """
     body: dict[str, Any] = {
         "plan_id": quota_plan_id(period, region, replaces=replaces),
@@ -88,19 +95,21 @@ def quota_plan(
     wanted = [p for p in proposals if p.proposed is not None]
     if (veto is not None and veto != Veto.BAD_PLANS) or not wanted:
         return body | {"verdict": str(veto or Veto.SHORT)}
-    items = within_whole([_quota_item(p, policy) for p in proposals])
-    days = [i for i in _judged(items, region) if i["new_limit"] is not None]
-    old_units, new_units = sum(i["old_limit"] for i in days), sum(i["new_limit"] for i in days)
-    clipped = sum(Guardrail.MAX_STEP_UP in i["inputs"]["bound"] for i in days)
-    band = band_verdict(old_units, new_units, clipped, len(days), policy)
-    models = Counter(
-        p.model for p in wanted if p.scope_kind == ScopeKind.BRANCH and p.period_kind == PeriodKind.DAY
-    )
+    items = within_whole([_quota_item(p, policy, earlier=earlier) for p in proposals])
+    if earlier:
+        judged = [i for i in _earlier_judged(items, region) if i["new_limit"] is not None]
+        days = (p for p in wanted if p.scope_kind == ScopeKind.BRANCH and p.period_kind == PeriodKind.DAY)
+        models = Counter(p.model for p in days)
+    else:
+        judged = _judged(items, region)
+        models = Counter(i["inputs"]["model"] for i in judged)
+    totals = _totals(judged, earlier=earlier)
+    band = band_verdict(totals, policy)
     inputs = {
-        "day_units_old": old_units,
-        "day_units_new": new_units,
-        "day_items": len(days),
-        "day_items_clipped": clipped,
+        "day_units_old": totals.old_units,
+        "day_units_new": totals.new_units,
+        "day_items": totals.items,
+        "day_items_clipped": totals.clipped,
         "models": dict(sorted(models.items())),
     }
     if veto is not None:
@@ -132,15 +141,50 @@ def plan_of_record(period: str, region: str, record: Mapping[str, Any]) -> dict[
         replaces=record.get("replaces", False),
         paused=record.get("paused", False),
         policy=policy_from(record["policy"]),
+        earlier=NEWER_FIELD not in record["policy"],
     )
 
 
 def _judged(items: Sequence[dict[str, Any]], region: str) -> list[dict[str, Any]]:
-    """The items that the guard band is judged by: branches' days; for the bank its days, else all it has."""
+    """The items that the guard band is judged by, of those that set a limit.
+
+    Branches' days (of the bank its own days); where there are none, all limits of all channels, else all.
+    """
+    new = [item for item in items if item["new_limit"] is not None]
+    wholes = [item for item in new if item["channel"] == ALL_CHANNELS]
+    return _days(wholes, region) or wholes or new
+
+
+def _earlier_judged(items: Sequence[dict[str, Any]], region: str) -> list[dict[str, Any]]:
+    """The same as it was: nothing of a region without day limits of its branches."""
     wholes = [item for item in items if item["channel"] == ALL_CHANNELS]
-    scope = ScopeKind.BANK if region == BANK_SCOPE_ID else ScopeKind.BRANCH
-    days = [i for i in wholes if i["period_kind"] == PeriodKind.DAY and i["scope_kind"] == scope]
+    days = _days(wholes, region)
     return days if days or region != BANK_SCOPE_ID else wholes
+
+
+def _days(wholes: Sequence[dict[str, Any]], region: str) -> list[dict[str, Any]]:
+    scope = ScopeKind.BANK if region == BANK_SCOPE_ID else ScopeKind.BRANCH
+    return [i for i in wholes if i["period_kind"] == PeriodKind.DAY and i["scope_kind"] == scope]
+
+
+def _totals(judged: Sequence[dict[str, Any]], *, earlier: bool) -> BandTotals:
+    """What the guard band looks at; by the earlier rules no limit downward but that of the present total."""
+    bound = [i["inputs"]["bound"] for i in judged]
+    totals = BandTotals(
+        items=len(judged),
+        old_units=sum(i["old_limit"] for i in judged),
+        new_units=sum(i["new_limit"] for i in judged),
+        clipped=sum(Guardrail.MAX_STEP_UP in found for found in bound),
+    )
+    if earlier:
+        return totals
+    told = [(i["inputs"]["unplanned_units"], i["old_limit"]) for i in judged]
+    return replace(
+        totals,
+        unplanned_units=sum(old if unplanned is None else unplanned for unplanned, old in told),
+        clipped_down=sum(Guardrail.MAX_STEP_DOWN in found for found in bound),
+        named="day quotas" if all(i["period_kind"] == PeriodKind.DAY for i in judged) else "limits",
+    )
 
 
 def server_plan(
@@ -189,8 +233,11 @@ def server_plan(
     }
 
 
-def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
-    """One guarded item: new_limit null where the limit is kept."""
+def _quota_item(proposal: QuotaProposal, policy: Policy, *, earlier: bool) -> dict[str, Any]:
+    """One guarded item: new_limit null where the limit is kept.
+
+    Its `held_back_units` are those that the guarded limit would have had more, had none been kept back.
+    """
     item: dict[str, Any] = {
         "scope_kind": proposal.scope_kind,
         "scope_id": proposal.scope_id,
@@ -210,11 +257,15 @@ def _quota_item(proposal: QuotaProposal, policy: Policy) -> dict[str, Any]:
         "unplanned_units": proposal.unplanned_units,
         **proposal.inputs,
     }
+    held_back = 0 if earlier else known.pop("held_back_units", 0)
     if proposal.proposed is None:
         caps = {"staff_cap_units": proposal.staff_cap_units, "funds_cap_units": proposal.funds_cap_units}
         return item | {"inputs": known | {"bound": []} | caps}
     limits = limits_of(proposal, policy)
     guarded, bound = guard_limit(proposal.proposed, limits, policy)
+    if held_back:
+        lowered_by = guard_limit(proposal.proposed + held_back, limits, policy)[0].value - guarded.value
+        known |= {"held_back_units": lowered_by} if lowered_by else {}
     return item | {
         "new_limit": guarded.value,
         "guardrail": None if guarded.reason is None else str(guarded.reason),

@@ -7,7 +7,14 @@ The guard band decides which plans apply by themselves. A quota plan is inside i
   at once, doubling a whole region in one step is a person's decision);
 - at most `auto_band_clipped_ratio` of its day items were held back by the step limits upward
   (default 0.25: one surge a month may be clipped; a forecast that runs into the limit everywhere is
-  suspect, however the limit tamed its total).
+  suspect, however the limit tamed its total);
+- at most `auto_band_clipped_down_ratio` of them ran into the step limit downward (default 0.4: two closed
+  days a week and a few holidays may; a forecast that collapsed does everywhere, and would halve all quotas
+  night after night);
+- the sum does not fall below `auto_band_least_ratio` times what stands without any plan (default 0.25), so
+  that falls from plan to plan cannot pile up unseen. Where so little is right, a person sets these limits.
+
+A region without branches' day quotas is judged by all its limits.
 
 A plan outside the band is posted with `in_band` false and waits `approval_hours` for an operator.
 """
@@ -70,6 +77,8 @@ class Policy:
     auto_band_low_ratio: float = 0.5
     auto_band_high_ratio: float = 2.0
     auto_band_clipped_ratio: float = 0.25
+    auto_band_clipped_down_ratio: float = 0.4
+    auto_band_least_ratio: float = 0.25
     approval_hours: float = 24.0
     """A plan outside the band is rejected when nobody has decided within so many wall hours."""
 
@@ -253,13 +262,15 @@ class Policy:
 
     def _rules(self) -> list[tuple[str, object, bool, str]]:
         """(field, value, holds, what is expected) of every rule."""
-        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio", "coverage_low_ratio",
+        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio",
+                  "auto_band_clipped_down_ratio", "coverage_low_ratio",
                   "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
                   "drift_level_ratio", "drift_chance", "drift_day_correlation", "backlog_day_ratio",
                   "autonomy_chance", "bad_plan_chance", "staff_utilisation", "counter_level",
                   "phone_level", "full_utilisation", "reliability_regain_ratio",
                   "reliability_far_below_factor")  # fmt: skip
-        positive = ("plan_days", "score_days", "server_hours", "pressure_weeks", "min_workers",
+        positive = ("plan_days", "correction_days", "correction_least_units", "channel_days",
+                    "channel_prior_units", "score_days", "server_hours", "pressure_weeks", "min_workers",
                     "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
                     "drift_least_days", "approval_hours", "funds_days", "bad_plan_days", "tune_days",
                     "tune_horizon_days", "tune_least_days", "counter_handling_seconds",
@@ -269,10 +280,13 @@ class Policy:
                     "reliability_least_load")  # fmt: skip
         not_negative = (
             "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
+            "special_month_end_days", "special_least_units",
+            "correction_least_ratio", "correction_auto_ratio", "release_hours_before",
             "cost_least_requests", "reselect_days", "trust_weeks", "ceiling_day_units",
             "ceiling_week_units", "ceiling_month_units", "autonomy_margin_ratio",
-            "bad_plan_margin_ratio", "tune_gap_ratio", "tune_most_ratio", "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds",
-            "phone_calls_per_unit", "staff_prior_units", "break_after_hours", "break_minutes",
+            "bad_plan_margin_ratio", "tune_gap_ratio", "tune_most_ratio",
+            "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds", "phone_calls_per_unit",
+            "staff_prior_units", "break_after_hours", "break_minutes",
         )  # fmt: skip
         rules: list[tuple[str, object, bool, str]] = []
         for name in shares:
@@ -297,7 +311,13 @@ class Policy:
         up, low, high = self.max_step_up_ratio, self.auto_band_low_ratio, self.auto_band_high_ratio
         rules.append(("max_step_up_ratio", up, up >= 1, "expected 1 or more"))
         rules.append(("auto_band_low_ratio", low, 0 <= low <= 1, "expected between 0 and 1"))
+        least = self.auto_band_least_ratio
+        rules.append(("auto_band_least_ratio", least, 0 <= least <= 1, "expected between 0 and 1"))
         rules.append(("auto_band_high_ratio", high, high >= 1, "expected 1 or more"))
+        for name in ("drift", "tune"):
+            span, fewest = getattr(self, f"{name}_days"), getattr(self, f"{name}_least_days")
+            wanted = f"expected {name}_days ({span}) or less"
+            rules.append((f"{name}_least_days", fewest, fewest <= span, wanted))
         error = self.drift_wape_ratio
         rules.append(("drift_wape_ratio", error, error >= 1, "expected 1 or more"))
         workers = self.max_workers
@@ -343,6 +363,10 @@ class Policy:
         rules.append(
             ("shift_hours", lengths, are_lengths(lengths), "expected lengths in hours such as 4 or 7.5")
         )
+        if all(ok for *_, ok, _ in rules):
+            open_hours = (half_hour(self.closes) - half_hour(self.opens)) / 2
+            wanted = f"expected one that fits between {self.opens} and {self.closes} ({open_hours:g} hours)"
+            rules.append(("shift_hours", lengths, min(lengths) <= open_hours, wanted))
         pause = self.break_minutes
         rules.append(("break_minutes", pause, pause % HALF_HOUR_MINUTES == 0, "expected whole half-hours"))
         return rules

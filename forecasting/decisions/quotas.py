@@ -12,7 +12,7 @@ its share (`channels`). A level without a limit stays without one: a forecast ne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, Self
@@ -152,14 +152,21 @@ def propose_quotas(state: RegionState, policy: Policy) -> list[QuotaProposal]:
     """
     first = state.period + timedelta(days=1)
     until = first + timedelta(days=policy.plan_days)
+    backlog = _backlog_by_place(state.backlog)
     return [
-        _propose(limit, state, first, policy)
+        _propose(limit, state, backlog, first, policy)
         for limit in state.limits
         if limit.next_start > first and limit.period_start < until
     ]
 
 
-def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy) -> QuotaProposal:
+def _propose(
+    limit: LimitState,
+    state: RegionState,
+    backlog_at: Mapping[tuple[str, date], Mapping[str, int]],
+    first: date,
+    policy: Policy,
+) -> QuotaProposal:
     members = (limit.scope_id,) if limit.scope_kind == ScopeKind.BRANCH else state.branches
     remaining = max(first, limit.period_start)
     days = (limit.next_start - remaining).days
@@ -179,7 +186,8 @@ def _propose(limit: LimitState, state: RegionState, first: date, policy: Policy)
     cap = used_before + sum(known) if known and len(known) == len(caps) else None
     models = {state.forecasts[branch].model for branch in members if branch in state.forecasts}
     displaced = _displaced_units(state.displaced, members, remaining, limit.next_start, limit.channel)
-    backlog = _backlog_units(state.backlog, members, remaining, limit.next_start, limit.channel)
+    waiting = (backlog_at[place] for place in coming if place in backlog_at)
+    backlog = sum(sum(units.values()) if whole else units.get(limit.channel, 0) for units in waiting)
     inputs: dict[str, Any] = {
         "used_before_units": used_before,
         "displaced_units": displaced,
@@ -252,20 +260,17 @@ def _expected(
     return _summed(parts)
 
 
-def _backlog_units(
-    backlog: Mapping[Place, int], members: Collection[str], first: date, until: date, channel: str
-) -> int:
-    """Units of the backlog that are planned at the branches for the days first..until-1."""
-    return sum(
-        units
-        for (branch, day, through), units in backlog.items()
-        if branch in members and first <= day < until and channel in {ALL_CHANNELS, through}
-    )
+def _backlog_by_place(backlog: Mapping[Place, int]) -> dict[tuple[str, date], dict[str, int]]:
+    """Units of the backlog by channel, by branch and day: of 5,000 branches no limit looks at all."""
+    found: dict[tuple[str, date], dict[str, int]] = {}
+    for (branch, day, channel), units in backlog.items():
+        found.setdefault((branch, day), {})[channel] = units
+    return found
 
 
 def _displaced_units(
     displaced: Mapping[str, Sequence[DisplacedUnits]],
-    members: Collection[str],
+    members: Sequence[str],
     first: date,
     until: date,
     channel: str,
@@ -274,13 +279,14 @@ def _displaced_units(
 
     A wish that only moved among these branches and days is part of the demand that is forecast for them.
     """
+    among = frozenset(members)
     return sum(
         row.units
         for branch in members
         for row in displaced.get(branch, ())
         if first <= row.day < until
         and channel in {ALL_CHANNELS, row.channel}
-        and not (row.wished_branch in members and first <= row.wished_day < until)
+        and not (row.wished_branch in among and first <= row.wished_day < until)
     )
 
 

@@ -175,7 +175,9 @@ def _shared(
         }
         if pool is not None:
             told["trusted"] = {way: round(weight, 3) for way, weight in pool.weights.items()}
-        shared[known.asked[cell]] = replace(proposal, proposed=float(units), inputs=proposal.inputs | told)
+        inputs = proposal.inputs | told
+        inputs.pop("held_back_units", None)  # it is the total that lowers the day now: nothing to release
+        shared[known.asked[cell]] = replace(proposal, proposed=float(units), inputs=inputs)
     return shared
 
 

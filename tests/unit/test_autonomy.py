@@ -52,6 +52,14 @@ def wavering(mean: float, count: int = 28, spread: float = 10.0) -> list[float]:
         (wavering(80, 21) + wavering(150, 7), (SHADOW, None), (SHADOW, Earned.BAD_PLANS)),
         (wavering(150, 7), (SHADOW, None), (SHADOW, Earned.BAD_PLANS)),
         (wavering(150, 21) + wavering(80, 7), (SHADOW, None), (SHADOW, Earned.WORSE)),
+        ([20.0] * 21 + [150.0] * 6 + [20.0], (SHADOW, None), (AUTOMATIC, None)),
+        ([20.0] * 24 + [150.0] * 2 + [20.0] * 2, (AUTOMATIC, Earned.BETTER), (AUTOMATIC, None)),
+        (wavering(20, 21) + wavering(150, 7) + wavering(20, 27), (SHADOW, None), (AUTOMATIC, None)),
+        (
+            wavering(20, 21) + wavering(150, 7) + wavering(20, 28),
+            (AUTOMATIC, Earned.BETTER),
+            (AUTOMATIC, None),
+        ),
         ([], (SHADOW, None), (AUTOMATIC, None)),
     ],
 )

@@ -206,6 +206,18 @@ def test_bands_too_narrow_are_vetoed_by_their_coverage() -> None:
     assert verdict.condition.startswith("80 % band held 30% of 140 branch days")
 
 
+def test_thousands_of_branches_are_judged_however_little_their_errors_correlate() -> None:
+    """A week of 5,000 branches at ρ = 0.005: thousands of trials, fit at 80 %, vetoed at 60 %."""
+    policy = replace(POLICY, drift_day_correlation=0.005)
+    promise = Promise(0.8, None, series=5_000, days=BACKTEST_DAYS)
+    for held, fit in ((4_000, True), (3_000, False)):
+        live = [
+            LiveDay(FIRST + timedelta(days=n), 5_000, held, 1.0, 5_000.0, 5_000.0, 5_000.0)
+            for n in range(WEEK)
+        ]
+        assert drift_verdict(live, promise, policy).fit is fit
+
+
 def test_a_band_wider_than_asked_for_is_no_promise() -> None:
     """A backtest that held 97 % does not make 80 % drift, nor does one that promised nothing."""
     rng = np.random.default_rng(5)

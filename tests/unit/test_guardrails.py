@@ -9,6 +9,7 @@ import pytest
 
 from forecasting.decisions.guardrails import (
     Band,
+    BandTotals,
     Guardrail,
     LimitInputs,
     Veto,
@@ -162,25 +163,30 @@ def test_a_mostly_unfit_run_says_why_its_series_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "clipped", "reason"),
+    ("new", "changes", "reason"),
     [
-        (200, 0, None),
-        (201, 0, Band.TOTAL_UP),
-        (50, 0, None),
-        (49, 0, Band.TOTAL_DOWN),
-        (150, 7, None),
-        (150, 8, Band.CLIPPED),
+        (200, {}, None),
+        (201, {}, Band.TOTAL_UP),
+        (50, {}, None),
+        (49, {}, Band.TOTAL_DOWN),
+        (150, {"clipped": 7}, None),
+        (150, {"clipped": 8}, Band.CLIPPED),
+        (60, {"clipped_down": 11}, None),
+        (60, {"clipped_down": 12}, Band.CLIPPED),
+        (99, {"unplanned_units": 396}, None),
+        (99, {"unplanned_units": 400}, Band.TOTAL_DOWN),
+        (100, {"unplanned_units": 500}, None),
     ],
 )
-def test_a_plan_outside_the_band_says_why(new: int, clipped: int, reason: Band | None) -> None:
-    """More than doubling, less than halving, or running into the step limit too often waits for a person."""
-    verdict = band_verdict(100, new, clipped, 28, Policy())
+def test_a_plan_outside_the_band_says_why(new: int, changes: dict[str, int], reason: Band | None) -> None:
+    """More than doubling, less than halving, running into step limits too often, or a fall that piles up."""
+    verdict = band_verdict(BandTotals(28, 100, new, **{"unplanned_units": 100} | changes), Policy())
     assert (verdict.reason, verdict.fit) == (reason, reason is None)
 
 
 def test_an_empty_plan_lies_inside_the_band() -> None:
     """No day items at all need nobody's approval."""
-    assert band_verdict(0, 0, 0, 0, Policy()).fit
+    assert band_verdict(BandTotals(0, 0, 0), Policy()).fit
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,17 @@ def test_an_empty_plan_lies_inside_the_band() -> None:
         ({"frozen_days": ["tomorrow"]}, "frozen_days"),
         ({"pay_days": [15, 32]}, "pay_days"),
         ({"floor_units": True}, "expected int"),
+        ({"correction_days": 0}, "correction_days 0: expected more than 0"),
+        ({"special_month_end_days": -1}, "special_month_end_days -1: expected 0 or more"),
+        ({"channel_prior_units": -50}, "channel_prior_units -50"),
+        ({"correction_auto_ratio": -1}, "correction_auto_ratio -1"),
+        ({"correction_least_units": 0}, "correction_least_units 0"),
+        ({"channel_days": -3}, "channel_days -3"),
+        ({"release_hours_before": -5}, "release_hours_before -5"),
+        ({"drift_least_days": 8}, r"drift_least_days 8: expected drift_days \(7\) or less"),
+        ({"tune_least_days": 29}, r"tune_least_days 29: expected tune_days \(28\) or less"),
+        ({"auto_band_least_ratio": 1.5}, "auto_band_least_ratio 1.5"),
+        ({"opens": "08:00", "closes": "11:30"}, r"shift_hours .*fits between 08:00 and 11:30 \(3.5 hours\)"),
     ],
 )
 def test_a_bad_policy_is_refused_by_field(stored: dict[str, object], message: str) -> None:
@@ -207,3 +224,4 @@ def test_a_policy_survives_its_record() -> None:
     policy = Policy(frozen_days=("2026-10-01",), max_step_up_ratio=4.0, pay_days=(10, 31))
     assert policy_from(policy.as_record()) == policy
     assert policy_from({"max_step_up_ratio": 4}).max_step_up_ratio == 4.0
+    assert policy_from({"opens": "08:00", "closes": "12:00"}).closes == "12:00"  # one short shift fits

@@ -90,6 +90,26 @@ def test_staff_that_cannot_be_had_caps_a_correction() -> None:
     ]
 
 
+def test_nothing_is_raised_by_itself_on_a_frozen_day_or_above_the_ceiling() -> None:
+    """A frozen day asks a person, whatever channels leave; what needs nobody ends at the ceiling."""
+    frozen = Policy(frozen_days=(TODAY.isoformat(),), ceiling_day_units=50)
+    channels = {"app": channel(30, 30), "phone": channel(18, 2)}
+    made = state(50, times=2.0, held_back_units=10, channels=channels)
+    assert raised(made, frozen) == [(94, Why.EMERGENCY, True)]
+    assert any(not asks for *_, asks in raised(made))
+    assert raised(state(46, times=1.5), Policy(ceiling_day_units=50)) == [
+        (50, Why.EMERGENCY, False),
+        (71, Why.EMERGENCY, True),
+    ]
+    assert raised(state(50, times=1.5), Policy(ceiling_day_units=50)) == [(71, Why.EMERGENCY, True)]
+    assert raised(state(46, times=1.5, unplanned_units=5), POLICY) == [
+        (50, Why.EMERGENCY, False),
+        (71, Why.EMERGENCY, True),
+    ]
+    released = state(45, held_back_units=10, updated=USUAL + 8)
+    assert raised(released, Policy(ceiling_day_units=48))[0] == (48, Why.HELD_BACK, False)
+
+
 def test_wavering_forecasts_move_nothing_twice() -> None:
     """What was asked for is not asked again until clearly more is needed: no flapping."""
     first = state(times=1.5)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
 from forecasting.decisions.guardrails import Veto
-from forecasting.decisions.plan import quota_plan
+from forecasting.decisions.plan import plan_of_record, quota_plan
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import (
     BranchForecast,
@@ -189,11 +191,15 @@ def test_staff_caps_grow_with_the_days() -> None:
 
 
 def plan(
-    proposals: Sequence[QuotaProposal], *, veto: str | None = None, policy: Policy | None = None
+    proposals: Sequence[QuotaProposal],
+    *,
+    veto: str | None = None,
+    policy: Policy | None = None,
+    region: str = "north",
 ) -> dict:
     return quota_plan(
         period="2016-07-28",
-        region="north",
+        region=region,
         run_id="demand-2016-07-28",
         proposals=proposals,
         veto=veto,
@@ -202,9 +208,24 @@ def plan(
     )
 
 
-def days_of(paths: np.ndarray, *, limit: int = 20, days: int = 28) -> list[QuotaProposal]:
-    limits = [day_limit(FRIDAY + timedelta(days=n), limit=limit) for n in range(days)]
+def days_of(
+    paths: np.ndarray, *, limit: int = 20, days: int = 28, unplanned: int | None = None
+) -> list[QuotaProposal]:
+    limits = [
+        replace(day_limit(FRIDAY + timedelta(days=n), limit=limit), unplanned_units=unplanned)
+        for n in range(days)
+    ]
     return propose_quotas(state(limits, {"a": forecast(paths)}), Policy())
+
+
+def record_of(proposals: Sequence[QuotaProposal], *later: str) -> dict[str, Any]:
+    """The proposals as they are kept, by a policy that did not know the `later` fields yet."""
+    known = {name: value for name, value in Policy().as_record().items() if name not in later}
+    items = [p.as_record() for p in proposals]
+    return {"run_id": "demand-2016-07-28", "items": items, "veto": None, "condition": "", "policy": known}
+
+
+EARLIER = ("auto_band_clipped_down_ratio", "auto_band_least_ratio")
 
 
 def month_of_demand(factor: float = 1.0) -> np.ndarray:
@@ -234,8 +255,39 @@ def test_a_fivefold_forecast_waits_for_a_person() -> None:
 
 def test_a_collapsed_forecast_waits_for_a_person() -> None:
     """A forecast of nothing is stopped by the step limit downward and, where that is wide, by the band."""
-    made = plan(days_of(np.zeros((10, 28))), policy=Policy(max_step_down_ratio=0.1))
+    made = plan(
+        days_of(np.zeros((10, 28))), policy=Policy(max_step_down_ratio=0.1, auto_band_clipped_down_ratio=1.0)
+    )
     assert (made["in_band"], made["verdict"]) == (False, "total_down")
+    made = plan(days_of(np.zeros((10, 28)), limit=100))
+    assert (made["in_band"], made["verdict"]) == (False, "mostly_clipped")
+    assert made["inputs"]["condition"] == "28 of 28 day quotas ran into the step limit downward"
+    assert {item["new_limit"] for item in made["items"]} == {50}
+
+
+def test_falls_from_night_to_night_do_not_pile_up() -> None:
+    """Forecasts that fade by two fifths a night, inside every step, wait below a quarter of what stood."""
+    limit, applied = 100, [100]
+    while applied[-1] * 0.6 > 5:
+        limit = round(limit * 0.6)
+        made = plan(days_of(np.full((10, 28), float(limit)), limit=applied[-1], unplanned=100))
+        if not made["in_band"]:
+            break
+        applied.append(limit)
+    assert (applied, made["verdict"]) == ([100, 60, 36], "total_down")
+    assert "that stand without any plan" in made["inputs"]["condition"]
+    again = plan(days_of(np.full((10, 28), 22.0), limit=22, unplanned=100))  # once a person has allowed it
+    assert again["in_band"]
+
+
+def test_a_season_that_ends_and_closed_weekends_apply_by_themselves() -> None:
+    """A third less demand than the quotas in force, and two closed days a week, need no person."""
+    week = np.array([14.0, 0, 0, 14, 14, 14, 14])
+    made = plan(
+        days_of(np.random.default_rng(8).poisson(np.tile(week, 4), (200, 28)), limit=30, unplanned=30)
+    )
+    assert (made["in_band"], made["verdict"]) == (True, None)
+    assert sum(item["guardrail"] == "max_step_down" for item in made["items"]) == 8
 
 
 def test_a_vetoed_forecast_plans_nothing_but_is_seen() -> None:
@@ -265,5 +317,81 @@ def test_the_same_proposals_make_the_same_plan() -> None:
 
 def test_a_plan_from_weeks8_alone_says_so() -> None:
     """When every branch fell back, the plan's model is weeks8."""
-    proposals = propose_quotas(state([day_limit()], {"a": forecast(month_of_demand(), "weeks8")}), Policy())
+    weeks8 = {"a": forecast(month_of_demand(), "weeks8")}
+    proposals = propose_quotas(state([day_limit()], weeks8), Policy())
     assert plan(proposals)["model"] == "weeks8"
+    bank = LimitState("bank", "bank", "day", FRIDAY, 30, 0)
+    alone = propose_quotas(state([bank], weeks8, branches=("a",)), Policy())
+    made = plan(alone, region="bank")
+    assert (made["model"], made["inputs"]["models"]) == ("weeks8", {"weeks8": 1})
+    mixed = propose_quotas(state([bank], weeks8 | {"b": noisy(3)}), Policy())
+    assert plan(mixed, region="bank")["model"] == "champion"
+
+
+def month_limit(limit: int) -> LimitState:
+    return LimitState("region", "north", "month", date(2016, 8, 1), limit, 0)
+
+
+def test_a_region_without_day_limits_is_judged_by_all_it_has() -> None:
+    """A month's limit alone that would rise threefold waits for a person; as forecast it applies."""
+    made = {"a": noisy(1, mean=100.0)}
+    wild = plan(propose_quotas(state([month_limit(100)], made, branches=("a",)), Policy()))
+    assert (wild["items"][0]["new_limit"], wild["in_band"], wild["verdict"]) == (300, False, "mostly_clipped")
+    assert "1 of 1 limits" in wild["inputs"]["condition"]
+    assert plan(propose_quotas(state([month_limit(3000)], made, branches=("a",)), Policy()))["in_band"]
+    frozen = Policy(frozen_days=("2016-07-29",))  # the one day limit is kept: it says nothing of the month
+    beside = state([day_limit(), month_limit(100)], made, branches=("a",))
+    assert not plan(propose_quotas(beside, frozen), policy=frozen)["in_band"]
+
+
+def test_only_what_was_really_kept_back_can_be_released() -> None:
+    """Where a step limit sets the quota, keeping a tenth back lowers nothing, and nothing is told."""
+    policy = Policy(hold_back_ratio=0.1)
+    [free, bound] = propose_quotas(
+        state(
+            [day_limit(limit=50), day_limit(branch="b", limit=10)],
+            {"a": noisy(1, mean=60), "b": noisy(2, mean=100)},
+        ),
+        policy,
+    )
+    items = plan([free, bound], policy=policy)["items"]
+    assert items[0]["inputs"]["held_back_units"] == free.inputs["held_back_units"] > 0
+    assert (items[1]["new_limit"], items[1]["guardrail"]) == (30, "max_step_up")
+    assert bound.inputs["held_back_units"] > 0
+    assert "held_back_units" not in items[1]["inputs"]
+
+
+def test_records_of_earlier_policies_lead_to_the_plans_of_their_time() -> None:
+    """A plan made before steps downward were judged replays: in band, unjudged, told as asked for."""
+    fallen = record_of(days_of(np.zeros((10, 28))), *EARLIER)
+    assert plan_of_record("2016-07-28", "north", fallen)["in_band"]
+    month = propose_quotas(state([month_limit(100)], {"a": noisy(1, mean=100.0)}, branches=("a",)), Policy())
+    made = plan_of_record("2016-07-28", "north", record_of(month, *EARLIER))
+    assert (made["in_band"], made["inputs"]["day_items"], made["inputs"]["models"]) == (True, 0, {})
+    held = propose_quotas(
+        state([day_limit(limit=10)], {"a": noisy(2, mean=100)}), Policy(hold_back_ratio=0.1)
+    )
+    [item] = plan_of_record("2016-07-28", "north", record_of(held, *EARLIER))["items"]
+    assert item["inputs"]["held_back_units"] == held[0].inputs["held_back_units"]
+    for record in (record_of(days_of(np.zeros((10, 28)))), record_of(month)):
+        assert not plan_of_record("2016-07-28", "north", record)["in_band"]
+
+
+def test_the_waitlists_backlog_is_found_by_its_place() -> None:
+    """Each limit counts the backlog of its own branches, days and channel, and no other."""
+    backlog = {
+        ("a", FRIDAY, "app"): 2,
+        ("a", FRIDAY, "phone"): 3,
+        ("a", SATURDAY, "app"): 5,
+        ("b", FRIDAY, "app"): 7,
+        ("elsewhere", FRIDAY, "app"): 11,
+    }
+    limits = [
+        day_limit(),
+        replace(day_limit(), channel="app"),
+        replace(day_limit(), channel="counter"),
+        LimitState("region", "north", "day", FRIDAY, 30, 0),
+        LimitState("branch", "a", "week", MONDAY, 100, 0),
+    ]
+    found = propose_quotas(state(limits, {"a": noisy(6), "b": noisy(7)}, backlog=backlog), Policy())
+    assert [p.inputs["backlog_units"] for p in found] == [5, 2, 0, 12, 10]
