@@ -126,7 +126,7 @@ class Actuator:
         self._rule = rule
         self._lead_seconds = lead_seconds
         self._wall = wall
-        self._meter: LoadMeter | None = None
+        self._meter = LoadMeter(0.0)
         self._recorded: tuple[Any, ...] = ()
         self._recorded_at: datetime | None = None
 
@@ -140,7 +140,7 @@ class Actuator:
         with self._engine.connect() as connection:
             bank = load_settings(connection)
             rule = self._rule(connection)
-            self._meter = self._meter or LoadMeter(
+            self._meter.follow(
                 rule.stabilisation_seconds, trend_gain=rule.trend_gain, trend_seconds=rule.trend_seconds
             )
             load = self._meter.observe(now, minute_totals(connection, self._meter.since(now)))

@@ -43,10 +43,15 @@ class LoadMeter:
     def __init__(
         self, stabilisation_seconds: float, *, trend_gain: float = 0.0, trend_seconds: float = 300.0
     ) -> None:
-        self._stabilisation = timedelta(seconds=stabilisation_seconds)
-        self._trend_gain, self._trend = trend_gain, timedelta(seconds=trend_seconds)
         self._polls: deque[tuple[datetime, Mapping[datetime, Sums]]] = deque()
         self._seen: deque[tuple[datetime, float, float]] = deque()
+        self._watches_since: datetime | None = None
+        self.follow(stabilisation_seconds, trend_gain=trend_gain, trend_seconds=trend_seconds)
+
+    def follow(self, stabilisation_seconds: float, *, trend_gain: float, trend_seconds: float) -> None:
+        """Go on with these settings; what was seen before stays as it was seen."""
+        self._stabilisation = timedelta(seconds=stabilisation_seconds)
+        self._trend_gain, self._trend = trend_gain, timedelta(seconds=trend_seconds)
 
     def since(self, now: datetime) -> datetime:
         """The wall minute from which on `observe` needs the counts."""
@@ -57,7 +62,7 @@ class LoadMeter:
         recent, seconds = self._recent(now, totals)
         self._polls.append((now, totals))
         rps = recent.requests / seconds
-        rising = self._drawn_on(rps, totals.get(wall_minute(now - self._trend)))
+        rising = self._drawn_on(rps, self._earlier(now, totals))
         self._seen.append((now, rising, _failed_ratio(recent)))
         while self._seen[0][0] < now - self._stabilisation:
             self._seen.popleft()
@@ -76,6 +81,15 @@ class LoadMeter:
             rising_rps=rising,
         )
 
+    def _earlier(self, now: datetime, totals: Mapping[datetime, Sums]) -> Sums | None:
+        """The counts of the minute from which a rise is drawn on, None where nobody knows them.
+
+        A minute without requests leaves no counts: it is known to have had none if the meter watched it.
+        """
+        minute = wall_minute(now - self._trend)
+        watched = self._watches_since is not None and self._watches_since <= minute
+        return totals.get(minute, Sums() if watched else None)
+
     def _drawn_on(self, rps: float, earlier: Sums | None) -> float:
         """The rate with its rise since the earlier minute drawn on, as far as it is no chance of counting."""
         if earlier is None:
@@ -90,6 +104,7 @@ class LoadMeter:
             self._polls.popleft()
         if not self._polls or self._polls[0][0] < now - 2 * window:
             self._polls.clear()  # the first poll, or the first after an outage: no counts to compare with
+            self._watches_since = now
             start = wall_minute(now) - MINUTE
             counted = _summed(sums for minute, sums in totals.items() if minute >= start)
             return counted, (now - start).total_seconds()

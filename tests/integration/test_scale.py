@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
@@ -317,15 +318,21 @@ def test_a_decision_is_written_when_something_changes_and_every_minute(bank: Ban
 
 
 def test_observed_load_needs_no_forecast(bank: Bank) -> None:
-    """Pressure in the database alone scales out: 20 requests/s of 0.1 s each keep two workers busy."""
+    """Pressure in the database alone scales out: 20 requests/s of 0.1 s each keep two workers busy.
+
+    A trend that is set later is followed from then on.
+    """
     now = datetime(2026, 3, 2, 10, 1, tzinfo=UTC)
-    counted = Sums(requests=1200, refused=0, failed=0, busy_seconds=120.0)
+    rule = ScalingRule(max_workers=9, trend_gain=0.0)
     with write_transaction(bank.engine) as connection:
-        add_pressure(connection, "w1", [((now - timedelta(minutes=1), quarter_hour(now)), counted)])
+        for ago, requests in ((5, 60), (1, 1200)):
+            counted = Sums(requests=requests, refused=0, failed=0, busy_seconds=requests / 10)
+            minute = now - timedelta(minutes=ago)
+            add_pressure(connection, "w1", [((minute, quarter_hour(minute)), counted)])
     actuator = Actuator(
         bank.engine,
         StillServer(),  # type: ignore[arg-type]
-        rule=lambda _: ScalingRule(max_workers=9),
+        rule=lambda _: rule,
         lead_seconds=60,
         wall=lambda: now,
     )
@@ -334,6 +341,9 @@ def test_observed_load_needs_no_forecast(bank: Bank) -> None:
     with bank.engine.connect() as connection:
         row = connection.execute(select(tf.scaling_decisions)).one()
     assert (row.reactive_need, row.forecast_need, row.observed_rps) == (4, None, 20.0)
+    rule, now = replace(rule, trend_gain=1.0), now + timedelta(seconds=40)
+    # 12 requests/s over the last 100 s; a rise from 1, less 2·√(12/15), once more on top
+    assert actuator.step().reactive_need == math.ceil((12 + 11 - 2 * math.sqrt(12 / 15)) * 0.1 / 0.6)
 
 
 def test_forecast_only_writes_decisions_down_and_moves_nothing(bank: Bank) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -70,6 +71,37 @@ def test_an_outage_of_the_meter_is_no_load() -> None:
     list(polls(meter, lambda _: 10, range(0, 20, 2)))
     load = meter.observe(NOON + timedelta(seconds=200), counts(lambda _: 10, 200))
     assert load.rps == pytest.approx(10)
+
+
+def test_a_rise_from_no_load_at_all_is_drawn_on() -> None:
+    """Minutes without requests leave no counts: where the meter watched them, they are known to be none."""
+
+    def rising(seconds: range) -> list[float]:
+        meter = LoadMeter(60, trend_gain=0.5, trend_seconds=120)
+        loads = []
+        for second in seconds:
+            totals = counts(lambda s: 40 if s >= 200 else 0, second)
+            counted = {minute: sums for minute, sums in totals.items() if sums.requests}
+            loads.append(meter.observe(NOON + timedelta(seconds=second), counted))
+        assert loads[-1].rps == pytest.approx(40)
+        return [load.rising_rps for load in loads]
+
+    chance = 2 * math.sqrt(40 / 15)
+    assert rising(range(0, 232, 2))[-1] == pytest.approx(40 + 0.5 * (40 - chance))
+    assert rising(range(180, 232, 2))[-1] == pytest.approx(40)
+    *_, later = rising(range(0, 400, 2))
+    assert later == pytest.approx(40), "a load that stands is no rise"
+
+
+def test_settings_that_change_are_followed() -> None:
+    """A gain, a trend and a stabilisation time of now count from now on, without a new meter."""
+    meter = LoadMeter(0.0)
+    loads = polls(meter, lambda s: 40 if s >= 0 else 10, range(-30, 300, 2))
+    seen = [next(loads) for _ in range(60)]
+    assert seen[-1].rising_rps == pytest.approx(40)
+    meter.follow(600.0, trend_gain=0.5, trend_seconds=180.0)
+    assert meter.since(NOON) == NOON - timedelta(seconds=600)
+    assert next(loads).rising_rps > 50
 
 
 def test_no_requests_cost_nothing_known() -> None:
