@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from forecasting import cli_files, cli_jobs, cli_replay, cli_staff
+from forecasting import cli_files, cli_jobs, cli_replay, cli_servers, cli_staff
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     cli_files.add_commands(subparsers)
     cli_replay.add_commands(subparsers)
+    cli_servers.add_commands(subparsers)
     cli_jobs.add_commands(subparsers)
     cli_staff.add_commands(subparsers)
     parsed = parser.parse_args(arguments)

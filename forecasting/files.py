@@ -92,13 +92,13 @@ def make_folder(path: Path) -> None:
     check_folder(path / "file")
 
 
-def read_series(path: Path, freq: str) -> SeriesFile:
+def read_series(path: Path, freq: str | None) -> SeriesFile:
     """The series of a file at a grain (D, h, 30min); FileProblemError tells what is wrong and where.
 
-    An empty `y` (or nan, NA, null) is unknown. `ds` is naive local time on the grain's grid. Each pair of
-    id and `ds` stands once. `y` is a finite number, 0 or more: it counts demand. An optional column
-    `censored` (1 or true, 0 or false or nothing) marks days whose demand is known only as at least `y`; it is
-    kept where it marks any. Further columns are ignored.
+    freq None: at any times, on no grid. An empty `y` (or nan, NA, null) is unknown. `ds` is naive local time
+    on the grain's grid. Each pair of id and `ds` stands once. `y` is a finite number, 0 or more: it counts
+    demand. An optional column `censored` (1 or true, 0 or false or nothing) marks days whose demand is known
+    only as at least `y`; it is kept where it marks any. Further columns are ignored.
     """
     suffix = check_suffix(path)
     if path.is_dir():
@@ -116,15 +116,8 @@ def read_series(path: Path, freq: str) -> SeriesFile:
     times, time_format = _times(raw[TIME], complain)
     strange = (times.dt.year < _YEARS[0]) | (times.dt.year > _YEARS[1])
     complain.where(strange, TIME, raw[TIME], f"is no likely time; expected a year {_YEARS[0]} to {_YEARS[1]}")
-    step = pd.Timedelta(days=1) / STEPS_PER_DAY[freq]
-    off_grid = (times - times.dt.normalize()) % step != pd.Timedelta(0)
-    grid = {"D": "a day without a time of day", "h": "a full hour", "30min": "a full or half hour"}[freq]
-    complain.where(off_grid, TIME, raw[TIME], f"is off the grid of --freq {freq}; expected {grid}")
-    if freq != "D" and times.min() != times.max() and (times == times.dt.normalize()).all():
-        raise FileProblemError(
-            f"{path}: {place} {raw.index[0]}, column {TIME}: {str(raw[TIME].iloc[0])!r} and all others are "
-            f"whole days; expected times of day for --freq {freq}, or --freq D"
-        )
+    if freq is not None:
+        _check_grid(times, raw[TIME], freq, complain)
     values = _values(raw[VALUE], complain)
     keys = pd.DataFrame({ID: ids, TIME: times})
     again = keys.duplicated()
@@ -144,6 +137,19 @@ def read_series(path: Path, freq: str) -> SeriesFile:
         columns |= {CENSORED: marked} if marked.any() else {}
     frame = series_frame(pd.DataFrame(columns))
     return SeriesFile(frame, time_format, integer_ids)
+
+
+def _check_grid(times: pd.Series, texts: pd.Series, freq: str, complain: _Complaints) -> None:
+    """FileProblemError where a time lies off the grain's grid."""
+    step = pd.Timedelta(days=1) / STEPS_PER_DAY[freq]
+    off_grid = (times - times.dt.normalize()) % step != pd.Timedelta(0)
+    grid = {"D": "a day without a time of day", "h": "a full hour", "30min": "a full or half hour"}[freq]
+    complain.where(off_grid, TIME, texts, f"is off the grid of --freq {freq}; expected {grid}")
+    if freq != "D" and times.min() != times.max() and (times == times.dt.normalize()).all():
+        raise FileProblemError(
+            f"{complain.path}: {complain.place} {texts.index[0]}, column {TIME}: {str(texts.iloc[0])!r} and "
+            f"all others are whole days; expected times of day for --freq {freq}, or --freq D"
+        )
 
 
 def write_table(table: pd.DataFrame, path: Path, *, time_format: str = "", integer_ids: bool = False) -> None:

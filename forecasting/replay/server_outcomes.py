@@ -80,12 +80,13 @@ def replay_servers(
     """The trace replayed, judged from `warm_days` on.
 
     requests: by the grid's first steps, NaN unknown; the grid goes on two days and a step beyond them. told:
-    called after each policy. ValueError for a trace without requests in its judged part.
+    called after the forecast and after each policy. ValueError where the judged part has no request.
     """
     since = warm_days * grid.per_day
     load = load_of(requests, grid.minutes, most_workers=peak_workers, since=since)
     steps, first = len(load.workers), since * grid.minutes * STEPS_A_MINUTE
     foretold = foretell(grid, requests, load.scale)
+    told()
     alone = forecast_only(foretold, policy)
     delays = [start_delays(steps, seed, start_seconds) for seed in range(1, 1 + draws)]
     made: dict[str, Callable[[], Decide]] = {

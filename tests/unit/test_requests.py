@@ -137,6 +137,26 @@ def test_unknown_steps_change_no_expectation() -> None:
     assert median(holed, 52) == pytest.approx(median(whole, 52), rel=0.05)
 
 
+def test_nights_without_a_record_make_nothing_out_of_nothing() -> None:
+    """Closed hours of which nothing is expected and nothing known leave the mornings as if 0 had been known.
+
+    Each such night once multiplied the deviation, until a morning was foreseen at a hundred times its load.
+    """
+    days, slot = 6, np.arange(96)
+    day = np.where((slot >= 32) & (slot < 80), 900.0 * np.exp(-(((slot / 4.0 - 13.0) / 4.0) ** 2)), 0.0)
+    expected = np.tile(day, days + 3)
+    rng = np.random.default_rng(5)
+    came = rng.poisson(np.concatenate([day * np.exp(rng.normal(0.0, 0.2)) for _ in range(days)])).astype(
+        float
+    )
+    unknown = np.where(expected[: days * 96] > 0, came, np.nan)
+    for until in range(2 * 96 + 32, days * 96, 96):
+        grid = grid_of(days, QUARTER)
+        known, holed = (fit(grid, y[:until], expected) for y in (came, unknown))
+        assert median(holed, 1) == pytest.approx(median(known, 1), rel=0.5)
+        assert median(holed, 8) == pytest.approx(median(known, 8), rel=0.5)
+
+
 def test_the_future_changes_nothing() -> None:
     """Two series that part at noon are forecast alike until noon."""
     days, cut = 4, 3 * 288 + 144
