@@ -7,7 +7,7 @@ from typing import Any, Final
 
 
 def word_zh(name: str, value: str) -> str:
-    """The word for this value of a text's {name}: a status, mode or command; any other is told as it is."""
+    """The word for this value of a text's {name}: a status, mode, command or skill; else the value."""
     return _WORDS_ZH.get(value, value) if name in _NAMED else value
 
 
@@ -30,7 +30,7 @@ def _value_zh(value: object) -> str:
     return str(value).replace(" or ", "、").replace(", ", "、")  # a list of what may be chosen
 
 
-_NAMED: Final = frozenset({"status", "mode", "command"})
+_NAMED: Final = frozenset({"status", "mode", "command", "skill"})
 
 _WORDS_ZH: Final = {
     # plans
@@ -61,6 +61,9 @@ _WORDS_ZH: Final = {
     "waiting": "候补中",
     "booked": "已预约",
     "left": "已退出",
+    # skills
+    "counter": "柜台",
+    "phone": "电话",
     # loans
     "active": "正常",
     "closed": "已结清",

@@ -16,6 +16,7 @@ from booking_core.rosters import store
 from booking_core.rosters.drafts import RosterDraft
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
 from booking_core.store.quotas import scope_regions
+from booking_core.words import word_zh
 from metrics.contract import PlanRefusal, ScopeKind
 
 LONGEST: Final = timedelta(days=366)
@@ -130,6 +131,7 @@ def _told_already(connection: Connection, draft: RosterDraft) -> tuple[FieldErro
                 f"roster {other} tells already who is at the {entry.skill} of {draft.branch} on {entry.day}: "
                 "end it first"
             )
-            zh = f"排班 {other} 已安排 {draft.branch} 于 {entry.day} 的 {entry.skill}，请先结束该排班"
+            skill = word_zh("skill", entry.skill)
+            zh = f"排班 {other} 已安排 {draft.branch} 于 {entry.day} 的{skill}，请先结束该排班"
             return (FieldError(f"/entries/{n}/day", text, zh),)
     return ()

@@ -36,12 +36,15 @@ def earn_mode(
 def fix_mode(
     connection: Connection, region_id: str, mode: RegionMode | None, reason: str | None, command: Command
 ) -> ModeAnswer:
-    """The region in the mode that a person says, which no score changes; None hands it back to the scores."""
+    """The region in the mode that a person says, which no score changes; None hands it back to the scores.
+
+    Saying the same again changes nothing; another reason for it is kept and audited like a change.
+    """
     region = _region(connection, region_id, command)
     if not isinstance(region, Row):
         return region
     wanted = (mode or mode_of(region), mode is not None)
-    if (mode_of(region), region.automatic_fixed) == wanted:
+    if (mode_of(region), region.automatic_fixed) == wanted and reason in (None, region.automatic_reason):
         return region
     return _set(connection, region, wanted[0], fixed=wanted[1], reason=reason, command=command)
 

@@ -6,6 +6,7 @@ and nothing is ever lowered. Every temporary quota is named after its plan and i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
@@ -77,6 +78,11 @@ def _unlimited(plan_id: str, periods: Iterable[Period]) -> dict[str, str]:
     ids = sorted({key.quota_id for key, _ in periods})
     told = ", ".join(ids[:LEVELS_TOLD]) + (", …" if len(ids) > LEVELS_TOLD else "")
     return {"plan_id": plan_id, "levels": told}
+
+
+def is_of_a_plan(temporary_id: str) -> bool:
+    """Whether a plan may name an item's extra units so: nobody else may, or it could not be applied."""
+    return re.fullmatch(r".+:\d+", temporary_id) is not None
 
 
 def _temporary_id(plan_id: str, seq: int) -> str:

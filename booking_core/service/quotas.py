@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from sqlalchemy import Connection, Row
 
 from booking_core.domain import FieldError, QuotaKey, next_period_start, period_start
+from booking_core.service import extras
 from booking_core.service.commands import Command, CommandRefused, InvalidCommand, OutsideClaim, record_audit
 from booking_core.service.core import Caller
 from booking_core.service.plan_drafts import Day, Moment
@@ -170,6 +171,11 @@ def _taken(draft: TemporaryDraft) -> FieldError:
 def _unfit(draft: TemporaryDraft, key: QuotaKey, today: date, now: datetime) -> tuple[FieldError, ...]:
     """What is wrong with the draft of a temporary quota that is new."""
     errors = []
+    if extras.is_of_a_plan(draft.temporary_id):
+        text = "ids that end in : and a number are those of plans' extra units; choose another one"
+        errors.append(
+            FieldError("/temporary_id", text, "以冒号加数字结尾的编号留给计划的临时名额，请使用其他编号")
+        )
     kind, start = key.period_kind, draft.period_start
     if start != (first := period_start(kind, start)):
         text = f"the {kind} of {start} starts on {first}"

@@ -73,10 +73,14 @@ def test_scores_earn_and_lose_automatic_application(ask: Ask, bank: Bank) -> Non
 
 
 @pytest.mark.parametrize(("fixed", "wished"), [("shadow", "automatic"), ("automatic", "shadow")])
-def test_what_a_person_fixed_no_score_changes(ask: Ask, fixed: str, wished: str) -> None:
+def test_what_a_person_fixed_no_score_changes(ask: Ask, bank: Bank, fixed: str, wished: str) -> None:
     """The scores' wish is refused with a reason in words until the person hands the region back."""
     told = ask("PUT", "/north", {"mode": fixed, "reason": "audit"}, scope="operator").json()
     assert (told["mode"], told["fixed"], told["reason"]) == (fixed, True, "audit")
+    again = ask("PUT", "/north", {"mode": fixed}, scope="operator").json()
+    other = ask("PUT", "/north", {"mode": fixed, "reason": "still"}, scope="operator").json()
+    assert (again, other["reason"]) == (told, "still"), "no reason leaves the one there is"
+    assert [after["reason"] for _, after in changes(bank)] == ["audit", "still"]
     refused = ask("POST", "", EARNED | {"mode": wished})
     assert (refused.status_code, refused.json()["reason"]) == (409, "region_fixed")
     assert fixed in refused.json()["detail"]

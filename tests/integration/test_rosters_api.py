@@ -94,7 +94,7 @@ def test_nobody_counts_twice(api: Api) -> None:
     second = roster(
         "more", "b1", entry("2026-03-21"), entry("2026-03-20", **{"from": "17:00", "to": "18:00"})
     )
-    for language, says in (("en", "roster march tells already"), ("zh", "请先结束该排班")):
+    for language, says in (("en", "roster march tells already"), ("zh", "的柜台，请先结束该排班")):
         refused = post(api, second, **{"Accept-Language": language}).json()
         assert [e["pointer"] for e in refused["errors"]] == ["/entries/1/day"]
         assert says in refused["errors"][0]["message"]

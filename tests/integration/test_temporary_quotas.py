@@ -172,6 +172,7 @@ def test_what_does_not_fit_is_told_by_field(api: Api) -> None:
         ({"extra_units": "2"}, "/extra_units", "integer", "整数"),
         ({"extra_units": 1_000_001}, "/extra_units", "at most 1,000,000 units", "最多 1,000,000"),
         ({"temporary_id": "a b"}, "/temporary_id", "pattern", "不允许的字符"),
+        ({"temporary_id": "x1:0"}, "/temporary_id", "plans' extra units", "留给计划"),
         ({"surplus": 1}, "/surplus", "not permitted", "不认识的字段"),
     ):  # fmt: skip
         english = post(api, extra(api, **change)).json()
