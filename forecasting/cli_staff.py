@@ -32,7 +32,9 @@ def add_commands(subparsers: Any) -> None:
     parser.add_argument(
         "--staff", action="append", default=[], metavar="BRANCH=HEADS", help="heads at a branch's counter"
     )
-    parser.add_argument("--staff-ratio", type=float, metavar="R", help="what the staff can serve times R")
+    parser.add_argument(
+        "--staff-ratio", type=float, metavar="R", help="what the staff can serve times R, where that is known"
+    )
     parser.add_argument(
         "--demand",
         action="append",

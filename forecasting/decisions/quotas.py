@@ -235,11 +235,17 @@ def _propose(
 
 
 def critical_units(total: Floats, policy: Policy) -> float:
-    """The fewest units of the sample paths whose share of paths at or below reaches the critical ratio.
+    """The fewest units of the sample paths, (paths,), that suffice as often as the policy's costs warrant."""
+    return float(sufficient_units(total, policy.service_level))
+
+
+def sufficient_units(units: Floats, level: float, axis: int = -1) -> Floats:
+    """The fewest units whose share of paths at or below reaches the level; paths lie along the axis.
 
     No interpolation: between two counts lies no count, and the costs are least at the first that suffices.
     """
-    return float(np.quantile(total, policy.service_level, method="inverted_cdf"))
+    fewest: Floats = np.quantile(units, level, axis=axis, method="inverted_cdf")
+    return fewest
 
 
 def _expected(

@@ -127,7 +127,8 @@ class Changes:
     staff_heads: Mapping[str, float] = field(default_factory=dict)
     """Heads at the counter of a branch, each day."""
     staff_ratio: float | None = None
-    """What the staff can serve, times so much."""
+    """What the staff can serve, times so much. Where that is unknown it stays so, also at 0: nobody at a
+    branch is `staff_heads` 0."""
     shocks: tuple[Shock, ...] = ()
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from forecasting.decisions.erlang import QueueTarget, agents_needed
+from forecasting.decisions.quotas import sufficient_units
 from forecasting.decisions.situations import (
     Changes,
     Counter,
@@ -60,13 +61,15 @@ def changed_situation(situation: Situation, changes: Changes) -> Situation:
         level = refused / (refused + idle)  # the newsvendor's critical ratio
     layers = list(situation.layers)
     if level is not None:
-        wanted = np.ceil(np.quantile(situation.demand, level, axis=2) - _TINY)
+        wanted = np.ceil(sufficient_units(situation.demand, level, axis=2) - _TINY)
         layers = [_with_day_limits(layer, wanted) for layer in layers]
     if changes.quota_ratio is not None:
         layers = [_scaled(layer, changes.quota_ratio) for layer in layers]
     for limit in changes.limits:
         layers = _with_limit(situation, layers, limit)
-    caps = situation.staff_caps * (1.0 if changes.staff_ratio is None else changes.staff_ratio)
+    caps = situation.staff_caps.copy()
+    if changes.staff_ratio is not None:
+        caps = _times(caps, changes.staff_ratio)
     for branch, heads in changes.staff_heads.items():
         caps[_index(situation, branch)] = heads * situation.counter.units_per_head[_index(situation, branch)]
     demand, elsewhere = _shocked(situation, changes.shocks)
@@ -168,7 +171,7 @@ def _with_day_limits(layer: Layer, wanted: Floats) -> Layer:
 def _scaled(layer: Layer, ratio: float) -> Layer:
     if not _is_branch_day(layer):
         return layer
-    return replace(layer, limits=np.where(np.isfinite(layer.limits), np.rint(layer.limits * ratio), np.inf))
+    return replace(layer, limits=np.rint(_times(layer.limits, ratio)))
 
 
 def _with_limit(situation: Situation, layers: Sequence[Layer], change: LimitChange) -> list[Layer]:
@@ -266,6 +269,13 @@ def _check(changes: Changes) -> None:
     numbers |= {f"shock at {shock.scope}": shock.ratio for shock in changes.shocks}
     if wrong := [f"{name} {value}" for name, value in numbers.items() if not 0 <= value < float("inf")]:
         raise ValueError(f"{', '.join(wrong)}: expected 0 or more")
+
+
+def _times(limits: Floats, ratio: float) -> Floats:
+    """The limits times the ratio; where none stands, or none is known, there is none at any ratio, 0 too."""
+    scaled = limits.copy()
+    scaled[np.isfinite(limits)] *= ratio
+    return scaled
 
 
 def _index(situation: Situation, branch: str) -> int:

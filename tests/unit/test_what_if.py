@@ -7,6 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from forecasting.decisions.policy import Policy
+from forecasting.decisions.quotas import critical_units
 from forecasting.decisions.situations import Changes, LimitChange, Shock, Situation
 from forecasting.decisions.whatif import play_through, what_if
 from tests.support.regions import FIRST, layer, small_region
@@ -47,6 +49,18 @@ def test_staff_that_cannot_be_had_caps_what_is_served_and_idle() -> None:
     assert (more.refused_units.mean, more.idle_units.mean) == (0.0, 2.0 + 6.0)
     fewer = what_if(situation, Changes(staff_ratio=0.5)).changed
     assert (fewer.refused_units.mean, fewer.waiting_units.mean) == (5.0 + 4.0, 6.0)
+
+
+def test_a_ratio_of_staff_or_quotas_makes_no_limit_where_none_is_known() -> None:
+    """Without half of the staff, or any: branch b, of which neither is known, serves all the same."""
+    caps = np.array([[6.0], [np.inf]])
+    situation = small_region([[8], [8]], [[10], [np.inf]], staff_caps=caps)
+    for ratio, refused in ((0.5, 5.0), (0.0, 8.0)):
+        assert what_if(situation, Changes(staff_ratio=ratio)).changed.refused_units.mean == refused
+    assert what_if(situation, Changes(quota_ratio=0.0)).changed.refused_units.mean == 8.0
+    assert what_if(situation, Changes(staff_heads={"b": 0.0})).changed.refused_units.mean == 2.0 + 8.0
+    assert situation.staff_caps is caps
+    assert caps.tolist() == [[6.0], [np.inf]]
 
 
 def test_a_common_limit_is_shared_out_evenly() -> None:
@@ -90,11 +104,19 @@ def test_costs_set_the_day_limits_at_their_ratio() -> None:
     dear = what_if(situation, Changes(refused_cost=9.0))
     even = what_if(situation, Changes(refused_cost=1.0))
     level = what_if(situation, Changes(service_level=0.9))
-    assert dear.changed.refused_units.mean == pytest.approx(np.maximum(np.arange(1, 101) - 91, 0).mean())
-    assert even.changed.refused_units.mean == pytest.approx(np.maximum(np.arange(1, 101) - 51, 0).mean())
+    assert dear.changed.refused_units.mean == pytest.approx(np.maximum(np.arange(1, 101) - 90, 0).mean())
+    assert even.changed.refused_units.mean == pytest.approx(np.maximum(np.arange(1, 101) - 50, 0).mean())
     assert dear.changed == level.changed
     assert even.present.cost.mean == even.present.idle_units.mean
     assert even.changed.cost.mean < even.present.cost.mean
+
+
+def test_a_changed_level_asks_for_what_a_plan_would() -> None:
+    """Of eight quiet futures, one of 5 and one of 20, nine in ten are served by 5: both say so."""
+    paths = np.array([0.0] * 8 + [5.0, 20.0])
+    planned = critical_units(paths, Policy(service_level=0.9))
+    told = what_if(small_region(paths[None, None, :], [[100]]), Changes(service_level=0.9)).changed
+    assert (planned, told.refused_units.mean) == (5.0, 1.5)
 
 
 def test_a_changed_level_never_invents_a_limit() -> None:
