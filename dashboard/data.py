@@ -7,7 +7,7 @@ end with the day, so that a page refreshed every few seconds asks the same quest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,8 @@ class Intraday:
     expected: pd.DataFrame
     workers: pd.DataFrame
     planned: pd.DataFrame
+    decisions: pd.DataFrame
+    """The actuator's of the last hour."""
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -194,6 +196,7 @@ def intraday(url: str, since: datetime, until: datetime) -> Intraday:
         expected=forecasts.pressure_forecast(source, since=since, until=until),
         workers=servers.workers_by_quarter(source, since=since, until=until),
         planned=servers.server_targets(source, since=since, until=until),
+        decisions=servers.scaling_decisions(source, since_wall=datetime.now(UTC) - timedelta(hours=1)),
     )
 
 

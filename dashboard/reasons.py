@@ -155,6 +155,7 @@ VERDICTS: Final[dict[str, Words]] = {
     "mostly_unfit": Words("most series unfit", "多数序列不可用"),
     "drift": Words("live errors beyond the promise", "实际误差超出回测承诺"),
     "no_forecast": Words("no forecast", "没有预测"),
+    "distrusted": Words("live forecast distrusted", "实时预测不可信"),
     "bad_plans": Words("plans before it cost more than none", "此前计划的代价高于不做计划"),
     "timeout": Words("nobody decided in time", "逾期无人审批"),
     "paused": Words("plans are paused", "计划已暂停"),
@@ -165,6 +166,21 @@ VERDICTS: Final[dict[str, Words]] = {
     "emergency": Words("emergency units", "应急名额"),
     "mostly_clipped": Words("forecast runs into step limits", "预测频繁触及步长限制"),
 }
+
+SCALING: Final[dict[str, Words]] = {
+    "steady": Words("nothing to change", "无需调整"),
+    "observed_load": Words("observed load", "实际负载"),
+    "forecast": Words("forecast", "预测"),
+    "scale_in": Words("load has stayed low", "负载持续偏低"),
+    "stabilising": Words("waits until load has stayed low", "等待负载持续走低"),
+    "error_storm": Words("too many errors to take workers away", "错误过多，不减少进程"),
+    "step_up_limit": Words("largest step up", "最大上调幅度"),
+    "step_down_limit": Words("largest step down", "最大下调幅度"),
+    "min_workers": Words("fewest workers", "最少进程数"),
+    "max_workers": Words("most workers", "最多进程数"),
+    "forecast_only": Words("only written down, not carried out", "仅记录，不执行"),
+}
+"""Why the actuator set its target (booking_core.scaling.ScalingReason)."""
 
 MODELS: Final[dict[str, Words]] = {
     "champion": Words("champion", "冠军模型"),

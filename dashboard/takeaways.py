@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from dashboard.reasons import cause_name, reason_name
+from dashboard.reasons import SCALING, cause_name, named, reason_name
 from dashboard.texts import day_name, moment_name, number, percent, text
 
 MANY_RATIO: Final = 0.5
@@ -163,6 +164,42 @@ def server_plan(items: pd.DataFrame, zone: str, language: str) -> str:
     if language == "zh":
         return f"最多需要 {top['workers']:.0f} 个进程，自 {at} 起；最少 {least:.0f} 个。"
     return f"At most {top['workers']:.0f} workers, from {at}; at least {least:.0f}."
+
+
+def judged_pressure(inputs: Mapping[str, Any], language: str) -> str:
+    """What a server plan's forecast was judged by; empty for a plan that says nothing of it."""
+    judged = inputs.get("reliability")
+    if not judged:
+        return ""
+    above, below = percent(judged["above"]), percent(judged["far_below"])
+    missed, last = f"{judged['error']:.2f}", f"{judged['naive_error']:.2f}"
+    if language == "zh":
+        return (
+            f"已核对 {judged['steps']} 个时段：{above} 高于预测的 0.9 分位，{below} 远低于 0.1 分位；"
+            f"中位数平均偏差 {missed} 个进程，沿用上一时段的值则为 {last}。"
+        )
+    return (
+        f"{judged['steps']} quarter-hours judged: {above} above the forecast's 0.9 quantile, {below} far "
+        f"below its 0.1 quantile; the median missed by {missed} workers, the last value by {last}."
+    )
+
+
+def last_decision(decisions: pd.DataFrame, language: str) -> str:
+    """The actuator's newest decision and its reason; empty where it made none lately."""
+    if decisions.empty:
+        return ""
+    newest = decisions.iloc[-1]
+    why, need = named(SCALING, newest["reason"], language), newest["forecast_need"]
+    foretold = "–" if pd.isna(need) else f"{need}"
+    if language == "zh":
+        return (
+            f"最近决定：运行 {newest['running']} 个进程，目标 {newest['target']}（{why}）；"
+            f"实际负载需 {newest['reactive_need']}，预测需 {foretold}。"
+        )
+    return (
+        f"Last decision: {newest['running']} workers run, target {newest['target']} ({why}); the observed "
+        f"load needs {newest['reactive_need']}, the forecast {foretold}."
+    )
 
 
 def plan_scores(scores: pd.DataFrame, language: str) -> str:

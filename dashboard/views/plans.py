@@ -128,6 +128,8 @@ def _one_plan(view: View, plans: pd.DataFrame) -> None:
         st.badge(view.say(band[0]), color=band[1], icon=band[2])  # type: ignore[arg-type]
         st.caption(f"`{chosen}` · {view.say('model')}: {named(MODELS, plan['model'], view.language)} · "
                    f"{view.say('verdict')}: {named(VERDICTS, plan['verdict'], view.language)}")  # fmt: skip
+    if judged := takeaways.judged_pressure(plan["inputs"] or {}, view.language):
+        st.caption(judged)
     _commands(view, chosen, plan["status"])
     if items.empty:
         st.markdown(view.say("no_items"))

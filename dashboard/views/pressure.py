@@ -76,6 +76,8 @@ def _by_quarter_hour(view: View) -> None:
         figures.intraday(*frames, view.business_now, view.zone, view.language),
         key="intraday",
     )
+    if decision := takeaways.last_decision(found.decisions, view.language):
+        st.caption(decision)
     rows = (
         found.observed[["starts_utc", "requests", "rps"]]
         .merge(found.expected, how="outer", on="starts_utc")

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from booking_core.scaling import ScalingReason
 from dashboard import figures, reasons, takeaways, texts
 from metrics.contract import CAUSE_OF, Cause, Reason
 
@@ -171,6 +172,29 @@ def test_the_next_peak_lies_ahead_and_needs_a_forecast() -> None:
     assert "no quota set" in takeaways.next_peak(unlimited, TODAY, "en")
     assert takeaways.days_short(expected_peak(), TODAY, "en").startswith("On 2 of the next 2 days")
     assert takeaways.days_short(unlimited, TODAY, "en") == "No quota is set for the coming days."
+
+
+def test_servers_say_what_was_decided_and_what_the_forecast_was_worth() -> None:
+    """The actuator's newest decision with its reason; the judgement of a server plan's forecast."""
+    assert set(reasons.SCALING) == set(ScalingReason)
+    decided = pd.DataFrame(
+        {"running": [2, 2], "target": [2, 5], "reactive_need": [1, 2], "reason": ["steady", "forecast_only"]}
+    ).assign(forecast_need=pd.Series([None, 5], dtype="Int64"))
+    assert takeaways.last_decision(decided, "en") == (
+        "Last decision: 2 workers run, target 5 (only written down, not carried out); the observed load needs "
+        "2, the forecast 5."
+    )
+    assert "仅记录，不执行" in takeaways.last_decision(decided, "zh")
+    assert "the forecast –" in takeaways.last_decision(decided.iloc[:1], "en")
+    assert takeaways.last_decision(decided.iloc[:0], "en") == ""
+    judged = {"steps": 96, "above": 0.42, "far_below": 0.15, "error": 4.3, "naive_error": 0.45}
+    english = takeaways.judged_pressure({"reliability": judged}, "en")
+    assert english.startswith(
+        "96 quarter-hours judged: 42 % above the forecast's 0.9 quantile, 15 % far below"
+    )
+    assert "42 % 高于预测的 0.9 分位" in takeaways.judged_pressure({"reliability": judged}, "zh")
+    assert takeaways.judged_pressure({}, "zh") == ""
+    assert reasons.named(reasons.VERDICTS, "distrusted", "zh") == "实时预测不可信"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
