@@ -133,7 +133,7 @@ async def told(request: Request, fault: Exception) -> JSONResponse:
             path = f"{request.method} {request.url.path}"
             problem_found = not_found(f"{path}; see /openapi.json", f"{path}，接口说明见 /openapi.json")
         case HTTPException(status_code=status, detail=detail):
-            error = FieldError("", f"HTTP {status}: {detail}", f"HTTP {status}")
+            error = FieldError("", f"HTTP {status}: {detail}", f"HTTP {status}：不接受该请求")
             told_as = fields_told([error], ("the request", "请求"))
             problem_found = ProblemError(Reason.INVALID_FIELD, status, context=told_as, errors=[error])
         case _:
