@@ -181,8 +181,8 @@ def test_servers_say_what_was_decided_and_what_the_forecast_was_worth() -> None:
         {"running": [2, 2], "target": [2, 5], "reactive_need": [1, 2], "reason": ["steady", "forecast_only"]}
     ).assign(forecast_need=pd.Series([None, 5], dtype="Int64"))
     assert takeaways.last_decision(decided, "en") == (
-        "Last decision: 2 workers run, target 5 (only written down, not carried out); the observed load needs "
-        "2, the forecast 5."
+        "Last decision: 2 workers run, target 5 (only written down, not carried out); the observed load "
+        "needs 2, the forecast 5."
     )
     assert "仅记录，不执行" in takeaways.last_decision(decided, "zh")
     assert "the forecast –" in takeaways.last_decision(decided.iloc[:1], "en")
