@@ -14,12 +14,14 @@ from sqlalchemy import select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
+from booking_core.read.bank import bank_settings
 from booking_core.read.plans import plan_items, plans
 from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
 from forecasting.core_client import CoreClient
 from forecasting.decisions.policy import Policy
 from forecasting.frames import SamplePaths
+from forecasting.pressure import quarter_start
 from tests.support.bank import ZONE, Bank
 from tests.support.planning import core_of
 from tests.support.recorded import plan, put, wish
@@ -247,6 +249,14 @@ def test_held_back_units_are_released_before_anybody_is_asked(
         assert jobs.apply(jobs.guard(period, "north"))["status"] == "applied"
         planned = limits(shifted, today)["*"][0]
         assert planned < 24
+        settings, policy = bank_settings(shifted.engine), Policy(hold_back_ratio=0.2)
+        now = quarter_start(settings.business_now(datetime.now(UTC)))
+        state = correcting.day_states(shifted.engine, "north", f"demand-{period}", now, settings, policy)[0]
+        assert (state.limit_units, state.unplanned_units, state.held_back_units) == (
+            planned,
+            26,
+            26 - planned,
+        )
         assert jobs.correct() == []
         wishes(shifted, today, 14)
         assert jobs.correct()[0]["status"] == "applied"
