@@ -126,6 +126,7 @@ def region_state(
         used=used,
         staff_caps=caps.standing,
         rostered_caps=caps.rostered,
+        distrusted_no_shows=caps.distrusted_no_shows,
         displaced=_displaced(engine, within, day, limits),
         on_hand=_on_hand(engine, within, first, limits),
         used_by_channel=used_by_channel,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Engine
 
@@ -25,6 +27,8 @@ class StaffCaps:
     """By branch, as imported; None = unknown."""
     rostered: dict[tuple[str, date], int]
     """By branch and day where a roster tells who is at the counter: it wins."""
+    distrusted_no_shows: dict[str, float] = field(default_factory=dict)
+    """By branch, the measured share of no-shows where overbooking took it for the policy's largest."""
 
     def of(self, branch: str, day: date) -> int | None:
         """The cap of the branch on the day; None = unknown."""
@@ -52,22 +56,37 @@ def staff_caps(engine: Engine, region: str | None, first: date, last: date, poli
     measures = measure_staff(engine, first - timedelta(days=1), policy, region)
     rules = ShiftRules.of(policy)
 
-    def booked(branch: str, cap: int) -> int:
-        """The cap, overbooked where that is on."""
-        absent = measures[branch].no_show_ratio if policy.overbooking else 0.0
-        return overbooked(cap, absent, policy.overbooking_cost)
-
-    rostered = {
-        (branch, day): booked(
-            branch,
-            units_served(
-                working_half_hours(groups, rules),
-                measures[branch].handling_seconds,
-                policy.staff_utilisation,
-            ),
+    served = {
+        (branch, day): units_served(
+            working_half_hours(groups, rules), measures[branch].handling_seconds, policy.staff_utilisation
         )
         for (branch, day), groups in there.items()
     }
+    if not policy.overbooking:
+        return StaffCaps(standing, served)
+    absent = {branch: measures[branch].no_show_ratio for branch in standing}
+    imported = {branch: cap for branch, cap in standing.items() if cap is not None}
     return StaffCaps(
-        {branch: None if cap is None else booked(branch, cap) for branch, cap in standing.items()}, rostered
+        standing
+        | dict(zip(imported, _booked(list(imported), imported.values(), absent, policy), strict=True)),
+        dict(
+            zip(
+                served,
+                _booked([branch for branch, _ in served], served.values(), absent, policy),
+                strict=True,
+            )
+        ),
+        {branch: share for branch, share in absent.items() if share > policy.overbooking_most_no_shows_ratio},
     )
+
+
+def _booked(
+    branches: Sequence[str], caps: Iterable[int], absent: Mapping[str, float], policy: Policy
+) -> list[int]:
+    """The caps of the branches, overbooked by their shares of no-shows."""
+    shares = np.array([absent[branch] for branch in branches], dtype=float)
+    believed = np.minimum(shares, policy.overbooking_most_no_shows_ratio)
+    booked: list[int] = overbooked(
+        np.array(list(caps), dtype=np.int64), believed, policy.overbooking_cost
+    ).tolist()
+    return booked

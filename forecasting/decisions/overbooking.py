@@ -8,28 +8,27 @@ Off by default: a borrower who came and is not served has lost the day.
 
 from __future__ import annotations
 
-from typing import Final
+import numpy as np
+from scipy.stats import nbinom
 
-from scipy.stats import binom
-
-GREATEST_NO_SHOW: Final = 0.5
-"""Of more no-shows than come nothing is concluded: the measurement or the bank's reminders are at fault."""
+from forecasting.decisions.erlang import Ints
+from forecasting.frames import Floats
 
 
-def overbooked(cap: int, no_show_ratio: float, overbooking_cost: float) -> int:
-    """The units to book where `cap` can be served: b + 1 while P(Bin(b, 1 − no-show) ≥ cap) < 1 ÷ (1 + cost).
+def overbooked(caps: Ints, no_show_ratios: Floats, overbooking_cost: float) -> Ints:
+    """Units to book where so many can be served: b + 1 while P(Bin(b, 1 − no-show) ≥ cap) < 1 ÷ (1 + cost).
 
-    overbooking_cost: Co ÷ Cu, above 0. Never below the cap; the cap itself where everybody comes. Raises
-    ValueError for a no-show share outside 0..1.
+    At least `cap` of b come just where no more than b − cap stay away before the cap-th comes, so the extra
+    units are a quantile of the negative binomial distribution. caps, no_show_ratios (below 1): of the same
+    shape. overbooking_cost: Co ÷ Cu, above 0. Never below the cap, which is itself 0 or more; the cap itself
+    where everybody comes. Raises ValueError for a share of no-shows below 0, or of 1 and more.
     """
-    if not 0 <= no_show_ratio <= 1:
-        raise ValueError(f"no_show_ratio {no_show_ratio}: expected a share between 0 and 1")
-    if cap <= 0 or no_show_ratio == 0:
-        return max(cap, 0)
-    comes, worth = 1.0 - min(no_show_ratio, GREATEST_NO_SHOW), 1.0 / (1.0 + overbooking_cost)
-    booked = cap
-    while binom.sf(cap - 1, booked, comes) < worth:
-        booked += 1
+    if not ((no_show_ratios >= 0) & (no_show_ratios < 1)).all():
+        raise ValueError(f"no_show_ratios {no_show_ratios}: expected shares from 0 to below 1")
+    booked = np.maximum(caps, 0)
+    some = (booked > 0) & (no_show_ratios > 0)
+    extra = nbinom.ppf(1.0 / (1.0 + overbooking_cost), booked[some], 1.0 - no_show_ratios[some])
+    booked[some] += np.rint(extra).astype(np.int64)
     return booked
 
 

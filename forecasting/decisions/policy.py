@@ -131,9 +131,13 @@ class Policy:
     tune_horizon_days: int = 7
     """… by forecasts made at most so many days before, …"""
     tune_gap_ratio: float = 0.02
-    """… where the target level was missed by more than this share of days, and by no chance, …"""
+    """… where the target level was missed by more than this share of days, …"""
+    tune_chance: float = 0.05
+    """… which a right forecast would show with less than this probability on one day's asking, …"""
     tune_most_ratio: float = 0.05
     """… by at most this much up or down; 0 = never."""
+    tune_highest_level: float = 0.999
+    """No level is tuned beyond it: the sample paths of a forecast tell no higher quantile."""
 
     # forecasts
     pay_days: tuple[int, ...] = ()
@@ -254,6 +258,8 @@ class Policy:
     """Whether more is booked than the staff can serve, because some customers do not come."""
     overbooking_cost: float = 4.0
     """What a customer too many costs when an idle unit costs 1."""
+    overbooking_most_no_shows_ratio: float = 0.5
+    """A larger share of no-shows is taken for this one: the measurement or the reminders are at fault."""
 
     def __post_init__(self) -> None:
         problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in self._rules() if not ok]
@@ -302,6 +308,9 @@ class Policy:
         rules.append(("hold_back_ratio", kept_back, 0 <= kept_back < 1, "expected 0 or more, less than 1"))
         level, ceiling, periods = self.service_level, self.ceiling_ratio, self.autonomy_periods
         rules.append(("service_level", level, level < 1, "expected less than 1"))
+        for name in ("tune_chance", "tune_highest_level", "overbooking_most_no_shows_ratio"):
+            share = getattr(self, name)
+            rules.append((name, share, 0 < share < 1, "expected a share above 0 and below 1"))
         rules.append(("ceiling_ratio", ceiling, ceiling >= 1, "expected 1 or more"))
         rules.append(
             ("autonomy_periods", periods, periods >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more")

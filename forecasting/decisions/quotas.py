@@ -103,6 +103,8 @@ class RegionState:
     """Of each branch the share of its demand by channel; none known: channels' limits are kept."""
     rostered_caps: Mapping[tuple[str, date], int] = field(default_factory=dict)
     """Units that the staff of a concrete branch and day can serve, where a roster stands for it."""
+    distrusted_no_shows: Mapping[str, float] = field(default_factory=dict)
+    """By branch, the measured share of no-shows where the caps are overbooked by a smaller one."""
 
     def staff_cap(self, branch: str, day: date) -> int | None:
         """Units that the branch's staff can serve on the day; None = unknown."""
@@ -198,6 +200,8 @@ def _propose(
     }
     if rostered := sum(place in state.rostered_caps for place in coming):
         inputs["rostered_days"] = rostered  # the staff cap comes from a roster there
+    if distrusted := [state.distrusted_no_shows[at] for at in members if at in state.distrusted_no_shows]:
+        inputs["distrusted_no_show_ratio"] = round(max(distrusted), 4)
     proposed = keep_reason = keep_condition = None
     if total is None:
         keep_reason, keep_condition = "short", "no usable forecast of all its days"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -106,7 +107,13 @@ def test_overbooking_is_off_until_the_policy_turns_it_on(staffed: Bank) -> None:
     on = Policy(staff_prior_units=0, overbooking=True)
     caps = [staff_caps(staffed.engine, "north", staffed.today, coming, policy) for policy in (off, on)]
     assert [each.of("b1", coming) for each in caps] == [23, 26]
-    assert proposals(staffed, on)["b1", "day", coming.isoformat()].staff_cap_units == 26
+    item = proposals(staffed, on)["b1", "day", coming.isoformat()]
+    assert item.staff_cap_units == 26
+    assert "distrusted_no_show_ratio" not in item.inputs
+    # more no-shows than the policy believes: booked by its largest share, and the plan's item says so
+    wary = replace(on, overbooking_most_no_shows_ratio=0.1)
+    item = proposals(staffed, wary)["b1", "day", coming.isoformat()]
+    assert (item.staff_cap_units, item.inputs["distrusted_no_show_ratio"]) == (24, 0.2)
 
 
 def test_visits_and_calls_are_counted_by_half_hour(bank: Bank) -> None:

@@ -226,25 +226,32 @@ def test_a_roster_is_told_in_times() -> None:
 # --- overbooking ----------------------------------------------------------------------------------
 
 
+def overbooked_one(cap: int, absent: float, cost: float) -> int:
+    """The units to book of one branch and day."""
+    return int(overbooked(np.array([cap]), np.array([absent]), cost)[0])
+
+
 def test_one_more_than_twenty_at_twelve_percent() -> None:
     """The published case: 20 places, 12 % no-shows, a customer too many costs four idle units: 21."""
-    assert overbooked(20, 0.12, 4.0) == 21
+    assert overbooked_one(20, 0.12, 4.0) == 21
 
 
 def test_the_rule_stops_where_full_is_likely_enough() -> None:
     """At the number booked the chance of a full desk has reached the ratio, one before it had not."""
     for cap, absent, cost in product((1, 5, 40), (0.05, 0.2), (1.0, 4.0, 9.0)):
-        booked = overbooked(cap, absent, cost)
+        booked = overbooked_one(cap, absent, cost)
         worth = 1 / (1 + cost)
         assert binom.sf(cap - 1, booked, 1 - absent) >= worth
         assert booked == cap or binom.sf(cap - 1, booked - 1, 1 - absent) < worth
 
 
 def test_where_everybody_comes_or_nobody_is_there_nothing_is_overbooked() -> None:
-    """No no-shows, no places: no more bookings than places; a share above 1 is refused."""
-    assert [overbooked(20, 0.0, 4.0), overbooked(0, 0.3, 4.0)] == [20, 0]
-    with pytest.raises(ValueError, match="share between 0 and 1"):
-        overbooked(20, 1.2, 4.0)
+    """No no-shows, no places: no more bookings than places; where nobody comes there is no answer."""
+    absent = np.array([0.0, 0.3, 0.12])
+    assert overbooked(np.array([20, 0, 20]), absent, 4.0).tolist() == [20, 0, 21]
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="shares from 0 to below 1"):
+            overbooked_one(20, share, 4.0)
 
 
 def test_a_no_show_share_of_few_bookings_is_the_regions() -> None:
@@ -267,6 +274,7 @@ def test_a_no_show_share_of_few_bookings_is_the_regions() -> None:
         ("counter_level", 1.0, "less than 1"),
         ("break_minutes", 45, "whole half-hours"),
         ("overbooking_cost", 0, "more than 0"),
+        ("overbooking_most_no_shows_ratio", 1.0, "below 1"),
     ],
 )
 def test_a_policy_on_staff_that_cannot_be_is_refused(field: str, value: object, expected: str) -> None:
