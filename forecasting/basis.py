@@ -135,7 +135,8 @@ def _tuned(engine: Engine, region: str, day: date, policy: Policy) -> Tuned | No
     kept = Kept(
         days=shares["days"],
         branch_days=shares["branch_days"],
-        shares={level: float(shares[f"q{round(level * 100)}"]) for level in QUANTILES},
+        below={level: float(shares[f"q{round(level * 100)}_below"]) for level in QUANTILES},
+        up_to={level: float(shares[f"q{round(level * 100)}"]) for level in QUANTILES},
     )
     tuned = tuned_level(kept, policy)
     return None if tuned.reason is None else tuned

@@ -6,12 +6,14 @@ from datetime import date
 from typing import Any, Final
 
 import pandas as pd
-from sqlalchemy import Engine, and_, case, func, select
+from sqlalchemy import ColumnElement, Engine, and_, case, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, frame, in_region
 
+_LAST_BITS: Final = 1e-6
+"""Quantiles of whole units may differ from them in their last bits: demand equals them all the same."""
 _FORECASTS: Final = {
     "run_id": "str",
     "branch_id": "str",
@@ -136,29 +138,45 @@ def server_scores(engine: Engine, *, since: date) -> pd.DataFrame:
 def level_shares(
     engine: Engine, *, since: date, until: date, horizon_days: int, region: str | None = None
 ) -> dict[str, Any]:
-    """How often demand stayed at or below the stored quantiles of forecasts made 1..horizon_days before.
+    """How often demand stayed within the stored quantiles of forecasts made 1..horizon_days before.
 
-    {"days", "branch_days", "q10" … "q90" (shares of the branch days; None without any)}, of days
-    since..until.
+    {"days", "branch_days", "q10" … "q90" (shares of the branch days on which demand was at or below, None
+    without any), "q10_below" … (less)}, of days since..until. A branch's day counts once, by the last
+    forecast made for it.
     """
     s, v = tf.score_forecasts.c, tf.forecast_values.c
     names = ("q10", "q25", "q50", "q75", "q90")
-    statement = (
-        select(
-            func.count(func.distinct(s.day)).label("days"),
-            func.count().label("branch_days"),
-            *(func.avg(case((s.actual <= v[name], 1.0), else_=0.0)).label(name) for name in names),
-        )
-        .join(tf.forecast_values, and_(v.run_id == s.run_id, v.branch_id == s.branch_id, v.day == s.day))
+    last_first = func.row_number().over(
+        partition_by=(s.branch_id, s.day), order_by=(s.horizon_days, s.run_id.desc())
+    )
+    rows = (
+        select(s.run_id, s.branch_id, s.day, s.actual, last_first.label("place"))
         .join(t.branches, t.branches.c.branch_id == s.branch_id)
         .where(
             s.day.between(since, until),
             s.horizon_days.between(1, horizon_days),
             *in_region(t.branches.c.region_id, region),
         )
+        .subquery()
+    )
+    r = rows.c
+    statement = (
+        select(
+            func.count(func.distinct(r.day)).label("days"),
+            func.count().label("branch_days"),
+            *(_share(r.actual <= v[name] + _LAST_BITS).label(name) for name in names),
+            *(_share(r.actual < v[name] - _LAST_BITS).label(f"{name}_below") for name in names),
+        )
+        .join(tf.forecast_values, and_(v.run_id == r.run_id, v.branch_id == r.branch_id, v.day == r.day))
+        .where(r.place == 1)
     )
     with engine.connect() as connection:
         return dict(connection.execute(statement).one()._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def _share(holds: ColumnElement[bool]) -> ColumnElement[Any]:
+    """The share of the rows on which it holds."""
+    return func.avg(case((holds, 1.0), else_=0.0))
 
 
 def forecast_drift(engine: Engine, *, since: date, scope: str | None = None) -> pd.DataFrame:

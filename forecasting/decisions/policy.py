@@ -312,6 +312,8 @@ class Policy:
             share = getattr(self, name)
             rules.append((name, share, 0 < share < 1, "expected a share above 0 and below 1"))
         rules.append(("ceiling_ratio", ceiling, ceiling >= 1, "expected 1 or more"))
+        highest = self.tune_highest_level
+        rules.append(("tune_highest_level", highest, highest >= level, "expected service_level or more"))
         rules.append(
             ("autonomy_periods", periods, periods >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more")
         )

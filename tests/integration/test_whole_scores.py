@@ -190,26 +190,31 @@ def test_worker_hours_are_scored_against_plan_and_need(bank: Bank, monkeypatch: 
 
 
 def test_quantiles_that_kept_too_little_raise_the_planned_level(bank: Bank) -> None:
-    """From the forecasts on record: the proposal's basis tells the level and why; far leads do not count."""
+    """From the forecasts on record, the last for each branch and day: the basis tells the level and why."""
     branches = [f"t{n}" for n in range(10)]
     for branch in branches:
         bank.add_branch(branch)
     days = [LAST - timedelta(days=n) for n in range(28)]
-    put(bank, tf.forecast_runs, run_row("r1", LAST))
+    put(bank, tf.forecast_runs, *(run_row(run, LAST) for run in ("r1", "r2", "r3")))
     values, scores = [], []
     for number, branch in enumerate(branches):
         for place, day in enumerate(days):
-            key = {"run_id": "r1", "branch_id": branch, "day": day}
-            levels = {"q10": 1.0, "q25": 2.5, "q50": 5.0, "q75": 7.5, "q90": 9.0}
-            values.append(key | {"model": "prophet", "mean": 5.0} | levels)
-            actual = 9.5 if (number + place) % 4 == 0 else 7.0 if (number + place) % 4 == 1 else 3.0
-            score = {"actual": actual, "mean": 5.0, "inside80": True, "pinball": 1.0, "horizon_days": 1}
-            scores.append(key | score)
+            actual = 10.0 if (number + place) % 4 == 0 else 7.0 if (number + place) % 4 == 1 else 3.0
+            # forecasts made earlier were higher; where one was made, they do not count
+            for lead, run in enumerate(("r1", "r2", "r3"), start=1):
+                key = {"run_id": run, "branch_id": branch, "day": day}
+                levels = {"q10": 1.0, "q25": 3.0, "q50": 5.0 - 1e-9, "q75": 7.0 + 1e-9, "q90": 9.0}
+                levels = {name: cut + 5 * (lead - 1) for name, cut in levels.items()}
+                values.append(key | {"model": "prophet", "mean": 5.0} | levels)
+                score = {"actual": actual, "mean": 5.0, "inside80": True, "pinball": 1.0}
+                scores.append(key | score | {"horizon_days": lead})
     put(bank, tf.forecast_values, *values)
     put(bank, tf.score_forecasts, *scores)
     shares = level_shares(bank.engine, since=days[-1], until=LAST, horizon_days=7, region="north")
     assert (shares["days"], shares["branch_days"]) == (28, 280)
-    assert [float(shares[name]) for name in ("q25", "q50", "q90")] == [0.0, 0.5, 0.75]
+    names = ("q25", "q50", "q75", "q90")
+    assert [float(shares[name]) for name in names] == [0.5, 0.5, 0.75, 0.75]
+    assert [float(shares[f"{name}_below"]) for name in names] == [0.0, 0.5, 0.5, 0.75]
     assert level_shares(bank.engine, since=LAST, until=LAST, horizon_days=0)["branch_days"] == 0
     basis = planning_basis(bank.engine, "north", LAST, Policy())
     assert basis.tuned is not None
