@@ -292,7 +292,10 @@ def _widened(ratios: ErrorRatios, later: Floats) -> Floats:
 
 
 def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy: Policy) -> tuple[float, int]:
-    """(requests per wish, lead days): the lead at which daily requests follow daily wishes best."""
+    """(requests per wish, lead days): the lead at which daily requests follow daily wishes best.
+
+    As assumed where no lead matches a week of days, or where no wish met a request.
+    """
     best: tuple[float, float, int] | None = None
     for lead in range(policy.max_lead_days + 1):
         pairs = [
@@ -300,10 +303,11 @@ def _match(requests: Mapping[date, float], demand: Mapping[date, float], policy:
             for day, count in requests.items()
             if demand.get(day + timedelta(days=lead), 0.0) > 0
         ]
-        if len(pairs) < _LEAST_DAYS:
+        matched = sum(count for count, _ in pairs)
+        if len(pairs) < _LEAST_DAYS or matched == 0:
             continue
-        ratio = sum(count for count, _ in pairs) / sum(wishes for _, wishes in pairs)
-        error = sum(abs(count - ratio * wishes) for count, wishes in pairs) / sum(count for count, _ in pairs)
+        ratio = matched / sum(wishes for _, wishes in pairs)
+        error = sum(abs(count - ratio * wishes) for count, wishes in pairs) / matched
         if best is None or error < best[0] - 1e-9:
             best = (error, ratio, lead)
     return (policy.requests_per_wish, 0) if best is None else (best[1], best[2])

@@ -74,6 +74,16 @@ def test_nothing_measured_means_the_stated_assumptions() -> None:
     assert sum(model.share("workday", quarter) for quarter in range(96)) == pytest.approx(1.0)
 
 
+def test_requests_that_never_met_a_wish_measure_no_requests_per_wish() -> None:
+    """Nine days of wishes nobody asked about, then requests on a day without any: as the policy assumes."""
+    demand = {FIRST + timedelta(days=n): 3.0 if n < 9 else 0.0 for n in range(10)}
+    rows = pressure_rows(dict.fromkeys(demand, 1.0), lead=0)
+    rows.loc[rows["day"] < FIRST + timedelta(days=9), "requests"] = 0.0
+    model = measure_pressure(rows, demand, Policy(requests_per_wish=5.0))
+    assert (model.requests_per_wish, model.lead_days, model.measured_days) == (5.0, 0, 10)
+    assert model.cost_seconds > 0
+
+
 def test_live_cost_counts_before_synthetic_cost() -> None:
     """The cost of a request is measured on live quarter-hours where there are any."""
     demand = demand_of()
