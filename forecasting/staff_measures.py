@@ -16,8 +16,9 @@ from booking_core.read.day_shapes import calls_by_half_hour, visits_by_half_hour
 from booking_core.read.demand import demand
 from booking_core.read.rosters import rostered
 from booking_core.read.service_times import service_times
+from forecasting.decisions.half_hours import half_hour
 from forecasting.decisions.overbooking import shrunk_ratio
-from forecasting.decisions.policy import Policy, half_hour
+from forecasting.decisions.policy import Policy
 from forecasting.decisions.roster import Available
 from forecasting.decisions.staffing import HALF_HOURS, blended_shares
 from forecasting.frames import ID, VALUE, Floats

@@ -26,19 +26,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date
 from typing import Any, Final
 
-from forecasting.decisions.policy_values import (
-    are_days,
-    are_lengths,
-    are_month_days,
-    are_totals,
-    is_half_hour,
-)
+from forecasting.decisions.policy_rules import rules_of
 from forecasting.decisions.reliability import ReliabilityRule
 
-HALF_HOUR_MINUTES: Final = 30
 MINUTES_A_DAY: Final = 1440
-LEAST_JUDGED: Final = 3
-"""From fewer days no test can tell luck from merit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,125 +253,9 @@ class Policy:
     """A larger share of no-shows is taken for this one: the measurement or the reminders are at fault."""
 
     def __post_init__(self) -> None:
-        problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in self._rules() if not ok]
+        problems = [f"{name} {value!r}: {wanted}" for name, value, ok, wanted in rules_of(self) if not ok]
         if problems:
             raise ValueError(f"policy: {'; '.join(problems)}")
-
-    def _rules(self) -> list[tuple[str, object, bool, str]]:
-        """(field, value, holds, what is expected) of every rule."""
-        shares = ("service_level", "max_step_down_ratio", "auto_band_clipped_ratio",
-                  "auto_band_clipped_down_ratio", "coverage_low_ratio",
-                  "clearly_better_ratio", "max_unfit_ratio", "target_utilisation", "drift_coverage_gap",
-                  "drift_level_ratio", "drift_chance", "drift_day_correlation", "backlog_day_ratio",
-                  "autonomy_chance", "bad_plan_chance", "staff_utilisation", "counter_level",
-                  "phone_level", "full_utilisation", "reliability_regain_ratio",
-                  "reliability_far_below_factor")  # fmt: skip
-        positive = ("plan_days", "correction_days", "correction_least_units", "channel_days",
-                    "channel_prior_units", "score_days", "server_hours", "pressure_weeks", "min_workers",
-                    "requests_per_wish", "cost_seconds", "worse_ratio", "drift_days",
-                    "drift_least_days", "approval_hours", "funds_days", "bad_plan_days", "tune_days",
-                    "tune_horizon_days", "tune_least_days", "counter_handling_seconds",
-                    "phone_handling_seconds",
-                    "staff_short_cost", "staff_weeks", "overbooking_cost", "worker_price_workers",
-                    "reliability_least_steps", "reliability_naive_ratio",
-                    "reliability_least_load")  # fmt: skip
-        not_negative = (
-            "floor_units", "min_step_units", "stale_days", "min_observations", "max_lead_days",
-            "special_month_end_days", "special_least_units",
-            "correction_least_ratio", "correction_auto_ratio", "release_hours_before",
-            "cost_least_requests", "reselect_days", "trust_weeks", "ceiling_day_units",
-            "ceiling_week_units", "ceiling_month_units", "autonomy_margin_ratio",
-            "bad_plan_margin_ratio", "tune_gap_ratio", "tune_most_ratio",
-            "counter_wait_seconds", "phone_wait_seconds", "phone_patience_seconds", "phone_calls_per_unit",
-            "staff_prior_units", "break_after_hours", "break_minutes",
-        )  # fmt: skip
-        rules: list[tuple[str, object, bool, str]] = []
-        for name in shares:
-            value = getattr(self, name)
-            rules.append((name, value, 0 < value <= 1, "expected a share between 0 and 1"))
-        for name in positive:
-            value = getattr(self, name)
-            rules.append((name, value, value > 0, "expected more than 0"))
-        for name in not_negative:
-            value = getattr(self, name)
-            rules.append((name, value, value >= 0, "expected 0 or more"))
-        kept_back = self.hold_back_ratio
-        rules.append(("hold_back_ratio", kept_back, 0 <= kept_back < 1, "expected 0 or more, less than 1"))
-        level, ceiling, periods = self.service_level, self.ceiling_ratio, self.autonomy_periods
-        rules.append(("service_level", level, level < 1, "expected less than 1"))
-        for name in ("tune_chance", "tune_highest_level", "overbooking_most_no_shows_ratio"):
-            share = getattr(self, name)
-            rules.append((name, share, 0 < share < 1, "expected a share above 0 and below 1"))
-        rules.append(("ceiling_ratio", ceiling, ceiling >= 1, "expected 1 or more"))
-        highest = self.tune_highest_level
-        rules.append(("tune_highest_level", highest, highest >= level, "expected service_level or more"))
-        rules.append(
-            ("autonomy_periods", periods, periods >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more")
-        )
-        days = self.bad_plan_days
-        rules.append(("bad_plan_days", days, days >= LEAST_JUDGED, f"expected {LEAST_JUDGED} or more"))
-        up, low, high = self.max_step_up_ratio, self.auto_band_low_ratio, self.auto_band_high_ratio
-        rules.append(("max_step_up_ratio", up, up >= 1, "expected 1 or more"))
-        rules.append(("auto_band_low_ratio", low, 0 <= low <= 1, "expected between 0 and 1"))
-        least = self.auto_band_least_ratio
-        rules.append(("auto_band_least_ratio", least, 0 <= least <= 1, "expected between 0 and 1"))
-        rules.append(("auto_band_high_ratio", high, high >= 1, "expected 1 or more"))
-        for name in ("drift", "tune"):
-            span, fewest = getattr(self, f"{name}_days"), getattr(self, f"{name}_least_days")
-            wanted = f"expected {name}_days ({span}) or less"
-            rules.append((f"{name}_least_days", fewest, fewest <= span, wanted))
-        error = self.drift_wape_ratio
-        rules.append(("drift_wape_ratio", error, error >= 1, "expected 1 or more"))
-        workers = self.max_workers
-        rules.append(("max_workers", workers, workers >= self.min_workers, "expected min_workers or more"))
-        hour = self.day_closes_hour
-        rules.append(("day_closes_hour", hour, 0 <= hour < 24, "expected an hour from 0 to 23"))  # noqa: PLR2004
-        rules.append(("frozen_days", self.frozen_days, are_days(self.frozen_days), "expected ISO days"))
-        fixed = self.fixed_totals
-        rules.append(
-            (
-                "fixed_totals",
-                fixed,
-                are_totals(fixed),
-                "expected region:ID:PERIOD or bank:bank:PERIOD, day to month",
-            )
-        )
-        pay_days = self.pay_days
-        rules.append(("pay_days", pay_days, are_month_days(pay_days), "expected days of the month, 1 to 31"))
-        return rules + self._staff_rules() + self._server_rules()
-
-    def _server_rules(self) -> list[tuple[str, object, bool, str]]:
-        """The rules of the fields on servers that are more than a sign or a share."""
-        names = ("worker_price", "reliability_above_ratio", "reliability_far_below_ratio")
-        rules: list[tuple[str, object, bool, str]] = [
-            (name, share, 0 < share < 1, "expected a share above 0 and below 1")
-            for name, share in ((name, getattr(self, name)) for name in names)
-        ]
-        memory, least = self.reliability_memory_steps, self.reliability_least_steps
-        wanted = "expected reliability_least_steps or more"
-        return [*rules, ("reliability_memory_steps", memory, memory >= least, wanted)]
-
-    def _staff_rules(self) -> list[tuple[str, object, bool, str]]:
-        """The rules of the fields on staff."""
-        rules: list[tuple[str, object, bool, str]] = [
-            (name, level, level < 1, "expected less than 1: nobody can promise that nobody ever waits")
-            for name, level in (("counter_level", self.counter_level), ("phone_level", self.phone_level))
-        ]
-        times = (("opens", (self.opens,)), ("closes", (self.closes,)), ("shift_starts", self.shift_starts))
-        clock = "expected a bank-local time on a whole half-hour, such as 09:00 or 13:30"
-        rules += [(name, texts, all(map(is_half_hour, texts)), clock) for name, texts in times]
-        rules.append(("closes", self.closes, self.closes > self.opens, f"expected later than {self.opens}"))
-        lengths = self.shift_hours
-        rules.append(
-            ("shift_hours", lengths, are_lengths(lengths), "expected lengths in hours such as 4 or 7.5")
-        )
-        if all(ok for *_, ok, _ in rules):
-            open_hours = (half_hour(self.closes) - half_hour(self.opens)) / 2
-            wanted = f"expected one that fits between {self.opens} and {self.closes} ({open_hours:g} hours)"
-            rules.append(("shift_hours", lengths, min(lengths) <= open_hours, wanted))
-        pause = self.break_minutes
-        rules.append(("break_minutes", pause, pause % HALF_HOUR_MINUTES == 0, "expected whole half-hours"))
-        return rules
 
     def reliability_rule(self, step_minutes: int) -> ReliabilityRule:
         """What is asked of a pressure forecast by steps of so many minutes."""
@@ -440,14 +315,3 @@ def _typed(name: str, value: Any, default: Any) -> Any:
     if type(value) is type(default):
         return value
     raise ValueError(f"policy: {name} {value!r}: expected {type(default).__name__}")
-
-
-def half_hour(text: str) -> int:
-    """The number of the half-hour that starts at the time, 0 (midnight) to 48 (the day's end)."""
-    hours, minutes = text.split(":")
-    return int(hours) * 2 + int(minutes) // HALF_HOUR_MINUTES
-
-
-def clock_text(number: int) -> str:
-    """The time at which the half-hour of this number starts, the reverse of `half_hour`."""
-    return f"{number // 2:02d}:{number % 2 * HALF_HOUR_MINUTES:02d}"

@@ -18,7 +18,8 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from forecasting.decisions.erlang import Ints
-from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy, clock_text, half_hour
+from forecasting.decisions.half_hours import HALF_HOUR_MINUTES, clock_text, half_hour
+from forecasting.decisions.policy import Policy
 from forecasting.decisions.staffing import HALF_HOURS
 from forecasting.frames import Floats
 from metrics.contract import Skill

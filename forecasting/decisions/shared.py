@@ -20,7 +20,7 @@ from forecasting.decisions.allocation import Integers, split_total
 from forecasting.decisions.guardrails import guard_limit
 from forecasting.decisions.plan import limits_of
 from forecasting.decisions.policy import Policy
-from forecasting.decisions.quotas import BranchForecast, QuotaProposal
+from forecasting.decisions.quotas import BranchForecast, QuotaProposal, sufficient_units
 from forecasting.decisions.trust import Pool
 from forecasting.frames import Floats, SamplePaths
 from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
@@ -187,7 +187,7 @@ def _at_levels(paths: Floats, levels: Sequence[float]) -> Floats:
     found = np.empty(len(paths))
     for level in set(levels):
         rows = at == level
-        found[rows] = np.quantile(paths[rows], level, axis=1, method="inverted_cdf")
+        found[rows] = sufficient_units(paths[rows], level, axis=1)
     return found
 
 

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from forecasting.decisions.erlang import NEVER, Ints, QueueTarget, agents_needed
-from forecasting.decisions.policy import HALF_HOUR_MINUTES, Policy
+from forecasting.decisions.half_hours import HALF_HOUR_MINUTES
+from forecasting.decisions.policy import Policy
 from forecasting.frames import Floats
 from metrics.contract import Skill
 

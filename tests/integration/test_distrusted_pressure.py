@@ -103,7 +103,7 @@ def test_a_forecast_too_low_by_half_is_put_right_instead(sqlite_bank: Bank) -> N
 
 
 def test_a_small_bank_is_not_judged_and_plans_as_before(sqlite_bank: Bank) -> None:
-    """Where neither load nor forecast fills a worker nothing is judged, and a broken one costs next to nothing.
+    """Where neither load nor forecast fills a worker nothing is judged; a broken one costs next to nothing.
 
     The actuator takes the first quarter-hours of each plan. A stale forecast is vetoed there, too.
     """

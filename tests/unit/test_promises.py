@@ -60,7 +60,7 @@ def test_broken_promises_make_the_next_ones_more_careful() -> None:
 def test_a_day_is_promised_at_ninety_percent_or_not_at_all(
     freed: list[int], place: int, short: float
 ) -> None:
-    """However often promises were broken; and they are judged by what was reckoned, also where that is cut."""
+    """However often promises were broken; and they are judged by what was reckoned, cut or not."""
     latest = TODAY + timedelta(days=14)
     told = promise(freed, place, TODAY, latest, Outlook(shortfall=short))
     plain = promise(freed, place, TODAY, latest)

@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import binom
 
 from forecasting.decisions.erlang import agents_needed
+from forecasting.decisions.half_hours import clock_text, half_hour
 from forecasting.decisions.overbooking import overbooked, shrunk_ratio
-from forecasting.decisions.policy import Policy, clock_text, half_hour, policy_from
+from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.roster import (
     Available,
     DayRoster,
