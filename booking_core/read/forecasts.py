@@ -17,7 +17,6 @@ from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 
-
 FEW_BRANCHES: Final = 500
 """More are not named one by one in a query."""
 
