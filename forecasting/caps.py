@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Self
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -21,6 +22,65 @@ Level = tuple[str, str, str, date]
 """Scope kind, scope id, channel and day of a funds cap."""
 
 
+@dataclass(frozen=True, slots=True)
+class Funds:
+    """What is left of every day's funds, and what an appointment takes of them."""
+
+    left_cny: Mapping[Level, float]
+    payoffs: pd.DataFrame
+    """[branch_id, region_id, mean_cny, units]"""
+
+    @classmethod
+    def of(cls, engine: Engine, day: date, policy: Policy) -> Self | None:
+        """The funds of the days after `day`, to the end of their months; None where no cap stands."""
+        left = funds_left(engine, day, policy)
+        if not left:
+            return None
+        known = branches(engine)
+        payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
+        payoffs["region_id"] = payoffs["branch_id"].map(
+            dict(zip(known["branch_id"], known["region_id"], strict=True))
+        )
+        return cls(left, payoffs)
+
+    def units(self, limit: LimitState, region: str | None, first: date) -> tuple[int, float] | None:
+        """The units that the funds of the limit's days from `first` on pay out, and yuan a unit.
+
+        Capped by the funds of its own scope and of those above it; region: the one that it lies in, None for
+        the bank. None where a day is without any cap, or no payoff is known.
+        """
+        mean = self._mean(limit)
+        if mean is None:
+            return None
+        scopes = {(str(ScopeKind.BANK), BANK_SCOPE_ID), (str(limit.scope_kind), limit.scope_id)}
+        scopes |= set() if region is None else {(str(ScopeKind.REGION), region)}
+        begins = max(limit.period_start, first)
+        days = (begins + timedelta(days=n) for n in range((limit.next_start - begins).days))
+        levels = [(scope, channel) for scope in scopes for channel in {ALL_CHANNELS, limit.channel}]
+        caps = [
+            [
+                self.left_cny[*scope, channel, day]
+                for scope, channel in levels
+                if (*scope, channel, day) in self.left_cny
+            ]
+            for day in days
+        ]
+        units = funds_units(limit.used_units, caps, mean)
+        return None if units is None else (units, mean)
+
+    def _mean(self, limit: LimitState) -> float | None:
+        """Yuan a unit of the limit's branches, each as far as it is measured; None where nothing is known."""
+        column = {ScopeKind.BRANCH: "branch_id", ScopeKind.REGION: "region_id"}.get(
+            ScopeKind(limit.scope_kind)
+        )
+        mine = self.payoffs if column is None else self.payoffs[self.payoffs[column] == limit.scope_id]
+        mine = mine[mine["mean_cny"] > 0]
+        if mine.empty:
+            return None
+        weights = mine["units"].clip(lower=1)
+        return float((mine["mean_cny"] * weights).sum() / weights.sum())
+
+
 def with_funds(
     engine: Engine, proposals: Sequence[QuotaProposal], day: date, policy: Policy
 ) -> list[QuotaProposal]:
@@ -29,63 +89,29 @@ def with_funds(
     A limit is capped by the funds of its own scope and of those above it. Where no cap stands, or no payoff
     is known, they stay as they are.
     """
-    left = funds_left(engine, day, policy)
-    if not left:
+    funds = Funds.of(engine, day, policy)
+    if funds is None:
         return list(proposals)
     known = branches(engine)
     region_of = dict(zip(known["branch_id"], known["region_id"], strict=True))
-    payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
-    payoffs["region_id"] = payoffs["branch_id"].map(region_of)
-    return [_capped(proposal, day, left, region_of, payoffs) for proposal in proposals]
+    return [_capped(proposal, funds, region_of, day + timedelta(days=1)) for proposal in proposals]
 
 
 def _capped(
-    proposal: QuotaProposal,
-    day: date,
-    left: dict[Level, float],
-    region_of: dict[str, str],
-    payoffs: pd.DataFrame,
+    proposal: QuotaProposal, funds: Funds, region_of: Mapping[str, str], first: date
 ) -> QuotaProposal:
-    scopes = [(str(ScopeKind.BANK), BANK_SCOPE_ID)]
-    if proposal.scope_kind == ScopeKind.REGION:
-        scopes.append((str(ScopeKind.REGION), proposal.scope_id))
-    elif proposal.scope_kind == ScopeKind.BRANCH:
-        scopes.append((str(ScopeKind.REGION), region_of[proposal.scope_id]))
-        scopes.append((str(ScopeKind.BRANCH), proposal.scope_id))
-    mean = _mean(proposal, payoffs)
-    if mean is None:
-        return proposal
     start = date.fromisoformat(proposal.period_start)
-    limit = LimitState(proposal.scope_kind, proposal.scope_id, proposal.period_kind, start, 0, 0)
-    first = max(start, day + timedelta(days=1))
-    channels = {ALL_CHANNELS, proposal.channel}
-    caps = [
-        [
-            left[*scope, channel, each]
-            for scope in scopes
-            for channel in channels
-            if (*scope, channel, each) in left
-        ]
-        for each in (first + timedelta(days=n) for n in range((limit.next_start - first).days))
-    ]
-    units = funds_units(proposal.used_units, caps, mean)
-    if units is None:
+    limit = LimitState(
+        proposal.scope_kind, proposal.scope_id, proposal.period_kind, start,
+        limit_units=proposal.old_units, used_units=proposal.used_units, channel=proposal.channel,
+    )  # fmt: skip
+    branch = proposal.scope_kind == ScopeKind.BRANCH
+    found = funds.units(limit, region_of[proposal.scope_id] if branch else None, first)
+    if found is None:
         return proposal
+    units, mean = found
     inputs = proposal.inputs | {"mean_payoff_cny": round(mean)}
     return replace(proposal, funds_cap_units=units, inputs=inputs)
-
-
-def _mean(proposal: QuotaProposal, payoffs: pd.DataFrame) -> float | None:
-    """Yuan a unit of the proposal's branches, each by what it is measured on; None where nothing is known."""
-    column = {ScopeKind.BRANCH: "branch_id", ScopeKind.REGION: "region_id"}.get(
-        ScopeKind(proposal.scope_kind)
-    )
-    mine = payoffs if column is None else payoffs[payoffs[column] == proposal.scope_id]
-    mine = mine[mine["mean_cny"] > 0]
-    if mine.empty:
-        return None
-    weights = mine["units"].clip(lower=1)
-    return float((mine["mean_cny"] * weights).sum() / weights.sum())
 
 
 def funds_left(engine: Engine, day: date, policy: Policy) -> dict[Level, float]:

@@ -9,7 +9,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -192,6 +192,23 @@ def proposal(engine: Engine, *, period: str, kind: str, region: str) -> dict[str
     with engine.connect() as connection:
         body = connection.scalar(statement)
     return None if body is None else dict(body)
+
+
+def keep_proposal(
+    engine: Engine, *, period: str, kind: str, region: str, run_id: str, body: Any
+) -> dict[str, Any]:
+    """The body that is kept of this period, kind and region: this one, unless one stood already."""
+    save_proposal(
+        engine,
+        period=period,
+        kind=kind,
+        region=region,
+        run_id=run_id,
+        created_utc=datetime.now(UTC),
+        body=body,
+    )
+    kept = proposal(engine, period=period, kind=kind, region=region)
+    return body if kept is None else kept
 
 
 def save_scores(engine: Engine, forecasts: Sequence[ForecastScore], plans: Sequence[PlanScore]) -> None:

@@ -3,28 +3,36 @@
 Every correction raises a limit until its day is over, and none lowers one: no booking is touched, what a
 raised limit lets in is counted at every level above it, and what was raised once is not raised again. Small
 changes are left alone, so that forecasts that waver from one quarter-hour to the next move nothing.
+
+The day limits of branches, regions and the bank follow the same rule, each by the demand beneath it. Limits
+of weeks and months are the next retune's: a raise that one of them leaves too little room for says so.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
 from forecasting.decisions.channels import thinned_units
-from forecasting.decisions.guardrails import ceiling_of
-from forecasting.decisions.policy import Policy
+from forecasting.decisions.guardrails import Guardrail, ceiling_of
+from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import critical_units
 from forecasting.frames import Floats
-from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
+from metrics.contract import ALL_CHANNELS, PeriodKind
 
 EMERGENCY = "emergency"
 """Verdict of an extra plan beyond the automatic band."""
+ASKS: Final = "+ask"
+"""How the ids of plans end that a person is asked about."""
+PREFIX: Final = "extra-"
+DAY_HOURS: Final = 24
 
 
 class Why(StrEnum):
@@ -36,45 +44,87 @@ class Why(StrEnum):
     HANDED_ON = "channel_handed_on"
 
 
+class Foreseen(NamedTuple):
+    """What is foreseen of a day's own demand, units."""
+
+    forecast_units: float
+    """The planned quantile, as the run forecast it."""
+    need_units: float
+    """The same with the arrivals so far."""
+    likely_units: float
+    """The median with the arrivals so far."""
+
+
+def foreseen(stored: Floats, updated: Floats, policy: Policy) -> Foreseen:
+    """What the sample paths of a day, (paths,), foresee: as stored with the run, and updated by arrivals."""
+    return Foreseen(
+        critical_units(stored, policy), critical_units(updated, policy), float(np.median(updated))
+    )
+
+
+def channel_need(
+    coming: Floats, expected: Floats, used_units: int, arrived_units: int, policy: Policy
+) -> int:
+    """Units that a channel needs: what has arrived, and the quantile of its part of what still comes.
+
+    coming: units that still come through all channels, (paths,). expected: what of each comes through this
+    one on average.
+    """
+    return max(used_units, arrived_units + thinned_units(coming, expected, policy.service_level))
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """One channel's limit of a branch's day."""
+    """One channel's limit of a scope's day."""
 
     limit_units: int
     """In force."""
     used_units: int
-    arrived_units: int
-    """Wishes for the day made through the channel so far."""
-    share: float
-    """Of the branch's demand."""
+    need_units: int
+    """See `channel_need`."""
     done_units: int = 0
     """The highest limit that a correction has asked for already, whatever became of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class DayState:
-    """One branch's day as it stands at a quarter-hour."""
+class Above:
+    """Another limit that counts the day too."""
 
-    branch_id: str
+    limit: str
+    """Quota and first day of the period, such as region:north:*:month 2026-03-01."""
+    room_units: int
+    """What it leaves free."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayState:
+    """One scope's day as it stands at a quarter-hour."""
+
+    scope_kind: str
+    """branch | region | bank"""
+    scope_id: str
     day: date
     limit_units: int
     """Of all channels, in force with what is extra."""
     extra_units: int
     """Of these temporary."""
     used_units: int
-    stored: Floats
-    """The day's demand as the run forecast it, (paths,)."""
-    updated: Floats
-    """The same with the arrivals so far."""
-    arrived_units: int = 0
-    """Wishes for the day so far."""
+    forecast_units: float
+    """See `Foreseen`."""
+    need_units: float
+    likely_units: float
     added_units: int = 0
     """What is booked there by wishes from elsewhere: on top of the day's own demand."""
     held_back_units: int = 0
     """What the plan kept back."""
     staff_cap_units: int | None = None
+    """Units that the staff can serve; None = unknown."""
+    funds_cap_units: int | None = None
+    """Units that the day's funds pay out, those in use included; None = no limit on funds."""
     unplanned_units: int | None = None
     """The limit that would stand had no plan set it; None = unknown."""
+    branches: int = 1
+    """How many the scope holds."""
     done_units: int = 0
     """The highest limit that a correction inside the band has asked for already, whatever became of it."""
     asked_units: int = 0
@@ -83,14 +133,28 @@ class DayState:
     """Until the day begins; negative once it has."""
     channels: Mapping[str, ChannelState] = field(default_factory=dict)
     """Those with a limit of their own."""
+    above: tuple[Above, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"day": self.day.isoformat()}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """The state as recorded."""
+        nested = {
+            "day": date.fromisoformat(record["day"]),
+            "channels": {name: ChannelState(**told) for name, told in record["channels"].items()},
+            "above": tuple(Above(**told) for told in record["above"]),
+        }
+        return cls(**{**record, **nested})
 
 
 @dataclass(frozen=True, slots=True)
 class Raise:
     """One limit raised."""
 
-    branch_id: str
-    day: date
+    state: DayState
     channel: str
     old_units: int
     new_units: int
@@ -99,16 +163,31 @@ class Raise:
     """Beyond the band: a person decides."""
     need_units: float
     """What the updated forecast asks for."""
-    used_units: int
     condition: str
+    guardrail: Guardrail | None = None
+    """What kept it below that."""
+
+    @property
+    def used_units(self) -> int:
+        """What is used of the limit."""
+        whole = self.channel == ALL_CHANNELS
+        return self.state.used_units if whole else self.state.channels[self.channel].used_units
+
+    @property
+    def limit(self) -> str:
+        """The limit that is raised, as `Above` names it."""
+        state = self.state
+        return f"{state.scope_kind}:{state.scope_id}:{self.channel}:{PeriodKind.DAY} {state.day}"
 
 
 def corrections(state: DayState, policy: Policy) -> list[Raise]:
-    """What is raised of one branch's day: the whole first, then channels within it.
+    """What is raised of one scope's day: the whole first, then channels within it.
 
-    On a day that policy freezes nothing is raised unless a person says so.
+    On a day that policy freezes nothing is raised unless a person says so; a total that policy calls fixed is
+    a person's alone.
     """
-    found = [*_whole(state, policy)]
+    fixed = f"{state.scope_kind}:{state.scope_id}:{PeriodKind.DAY}" in policy.fixed_totals
+    found = [] if fixed else _whole(state, policy)
     if state.day in policy.frozen:
         return found
     whole = max([state.limit_units, *(made.new_units for made in found if not made.asks)])
@@ -127,35 +206,47 @@ def _whole(state: DayState, policy: Policy) -> list[Raise]:
     which guardrails hold below it is no emergency: inside the band and below the ceiling by itself, all else
     by a person.
     """
-    need = state.added_units + critical_units(state.updated, policy)
-    likely = state.added_units + float(np.median(state.updated))
+    need, likely = state.added_units + state.need_units, state.added_units + state.likely_units
     limit, step = max(state.limit_units, state.used_units), least_step(state.limit_units, policy)
-    most = math.inf if state.staff_cap_units is None else state.staff_cap_units
-    wanted = int(min(math.ceil(need - 1e-9), most))
+    wanted, cap = _within_caps(math.ceil(need - 1e-9), state)
     if likely <= limit or wanted <= limit:
         return []
     base = state.limit_units - state.extra_units
     kept_back = max(0, state.held_back_units - state.extra_units)
     released = min(kept_back, wanted - limit)
-    outrun = critical_units(state.updated, policy) - critical_units(state.stored, policy) >= step
+    outrun = state.need_units - state.forecast_units >= step
     given = max(0, state.extra_units - state.held_back_units)
     room = max(0, int(base * policy.correction_auto_ratio) - given)
     own = limit + released + (min(room, wanted - limit - released) if outrun else 0)
+    bound = cap if own == wanted else None
+    ceiling = ceiling_of(PeriodKind.DAY, state.branches, state.unplanned_units, policy)
     if state.day in policy.frozen:
         own = limit
-    elif (ceiling := ceiling_of(PeriodKind.DAY, 1, state.unplanned_units, policy)) is not None:
-        own = max(limit, min(own, ceiling))
+    elif ceiling is not None and own > ceiling:
+        own, bound = max(limit, ceiling), Guardrail.CEILING
     found = []
     told = f"{likely:g} are likely, {need:g} needed, {limit} there"
     if own - max(limit, state.done_units) >= step:
         why = Why.EMERGENCY if own > limit + released else Why.HELD_BACK
-        found.append(_raise(state, ALL_CHANNELS, state.limit_units, own, why, need, told))
+        found.append(
+            Raise(state, ALL_CHANNELS, state.limit_units, own, why, False, need, told, guardrail=bound)
+        )
     if outrun and wanted - max(limit, own, state.asked_units) >= step:
         beyond = f"{told}; by itself at most {own}"
         found.append(
-            _raise(state, ALL_CHANNELS, state.limit_units, wanted, Why.EMERGENCY, need, beyond, asks=True)
-        )
+            Raise(
+                state, ALL_CHANNELS, state.limit_units, wanted, Why.EMERGENCY, True, need, beyond,
+                guardrail=cap,
+            )
+        )  # fmt: skip
     return found
+
+
+def _within_caps(wanted: int, state: DayState) -> tuple[int, Guardrail | None]:
+    """The units as far as staff and funds reach, and which of them does not reach all."""
+    caps = {Guardrail.STAFF_CAP: state.staff_cap_units, Guardrail.FUNDS_CAP: state.funds_cap_units}
+    known = [(cap, name) for name, cap in caps.items() if cap is not None]
+    return min([(wanted, None), *known], key=lambda found: found[0])
 
 
 def _channels(state: DayState, whole: int, policy: Policy) -> list[Raise]:
@@ -167,11 +258,11 @@ def _channels(state: DayState, whole: int, policy: Policy) -> list[Raise]:
     if state.hours_before <= policy.release_hours_before:
         told = f"{max(state.hours_before, 0.0):g} hours before the day, {whole} of all channels"
         return [
-            _raise(state, name, found.limit_units, whole, Why.RELEASED, float(whole), told)
+            Raise(state, name, found.limit_units, whole, Why.RELEASED, False, float(whole), told)
             for name, found in sorted(state.channels.items())
             if whole > max(found.limit_units, found.done_units)
         ]
-    needs = {name: _channel_need(state, found, policy) for name, found in state.channels.items()}
+    needs = {name: found.need_units for name, found in state.channels.items()}
     limits = {name: found.limit_units for name, found in state.channels.items()}
     spare = sum(max(0, limits[name] - need) for name, need in needs.items())
     made = []
@@ -180,86 +271,100 @@ def _channels(state: DayState, whole: int, policy: Policy) -> list[Raise]:
         if most - max(limits[name], state.channels[name].done_units) < least_step(limits[name], policy):
             continue
         told = f"{needs[name]} needed, {limits[name]} there, {spare} that other channels do not need"
-        needed = float(needs[name])
-        made.append(_raise(state, name, limits[name], most, Why.HANDED_ON, needed, told))
+        made.append(Raise(state, name, limits[name], most, Why.HANDED_ON, False, float(needs[name]), told))
         spare -= most - limits[name]
     return made
-
-
-def _channel_need(state: DayState, channel: ChannelState, policy: Policy) -> int:
-    """Units that the channel needs: what has arrived, and the quantile of its part of what still comes."""
-    rest = np.maximum(state.updated - state.arrived_units, 0.0)
-    coming = thinned_units(rest, rest * channel.share, policy.service_level)
-    return max(channel.used_units, channel.arrived_units + coming)
-
-
-def _raise(
-    state: DayState,
-    channel: str,
-    old: int,
-    new: int,
-    why: Why,
-    need: float,
-    condition: str,
-    *,
-    asks: bool = False,
-) -> Raise:
-    used = state.used_units if channel == ALL_CHANNELS else state.channels[channel].used_units
-    return Raise(state.branch_id, state.day, channel, old, new, why, asks, need, used, condition)
 
 
 # --- plans ----------------------------------------------------------------------------------------
 
 
+def quarter_key(quarter: datetime) -> str:
+    """The business quarter-hour (aware UTC) as corrections' plans and records are named after it."""
+    return f"{quarter:%Y%m%dT%H%MZ}"
+
+
 def correction_plan_id(quarter: datetime, region: str, *, asks: bool = False) -> str:
     """The id of a region's corrections at a business quarter-hour (aware UTC); `asks`: beyond the band."""
-    return f"extra-{quarter:%Y%m%dT%H%MZ}-{region}{'+ask' if asks else ''}"
+    return f"{PREFIX}{quarter_key(quarter)}-{region}{ASKS if asks else ''}"
 
 
-def correction_plan(
-    raises: Sequence[Raise],
-    *,
-    quarter: datetime,
-    today: date,
-    region: str,
-    run_id: str,
-    asks: bool,
-    policy: Policy,
+def quarter_key_of(plan_id: str) -> str | None:
+    """The quarter-hour that the corrections of this id are named after; None where it is no such id."""
+    found = re.match(rf"{PREFIX}(\d{{8}}T\d{{4}}Z)-", plan_id)
+    return None if found is None else found[1]
+
+
+def correction_record(
+    states: Sequence[DayState], *, quarter: datetime, today: date, run_id: str, policy: Policy
 ) -> dict[str, Any] | None:
-    """The extra plan of the raises that need a person, or of those that do not; None where there are none."""
-    chosen = [made for made in raises if made.asks == asks]
+    """All that a region's corrections are made from, as plain JSON values; None where nothing is raised."""
+    raising = [state.as_record() for state in states if corrections(state, policy)]
+    return {
+        "quarter": quarter.isoformat(),
+        "today": today.isoformat(),
+        "run_id": run_id,
+        "policy": policy.as_record(),
+        "states": raising,
+    } if raising else None  # fmt: skip
+
+
+def correction_plan(region: str, record: Mapping[str, Any], *, asks: bool) -> dict[str, Any] | None:
+    """The extra plan of what needs a person, or of what does not, by the record; None where nothing does.
+
+    Pure, so that a replay is the same. A person is asked until the last of the days is over at the latest:
+    after it there is nothing to raise. Raises ValueError for a policy that is no longer known.
+    """
+    policy, quarter = policy_from(record["policy"]), datetime.fromisoformat(record["quarter"])
+    states = [DayState.of_record(told) for told in record["states"]]
+    chosen = [made for state in states for made in corrections(state, policy) if made.asks == asks]
     if not chosen:
         return None
     units: dict[str, int] = {}
     for made in chosen:
         units[made.why] = units.get(made.why, 0) + made.new_units - made.old_units
+    opened = {made.limit: made.new_units - made.old_units for made in chosen}
     body = {
         "plan_id": correction_plan_id(quarter, region, asks=asks),
         "kind": "extra",
         "region": region,
-        "period": today.isoformat(),
+        "period": record["today"],
         "in_band": not asks,
         "verdict": EMERGENCY if asks else None,
         "model": "champion",
-        "forecast_run_id": run_id,
+        "forecast_run_id": record["run_id"],
         "policy": policy.as_record(),
         "inputs": {"quarter": f"{quarter:%Y-%m-%dT%H:%M:%SZ}", "units": dict(sorted(units.items()))},
-        "items": [_item(made, policy) for made in chosen],
+        "items": [_item(made, opened, policy) for made in chosen],
     }
-    return body | ({"approval_hours": policy.approval_hours} if asks else {})
+    hours = max(made.state.hours_before for made in chosen) + DAY_HOURS
+    return body | ({"approval_hours": min(policy.approval_hours, hours)} if asks else {})
 
 
-def _item(made: Raise, policy: Policy) -> dict[str, Any]:
+def _item(made: Raise, opened: Mapping[str, int], policy: Policy) -> dict[str, Any]:
+    """The item of a raise; `binds`: limits above that leave less room than it opens.
+
+    opened: units that the same plan raises limits by.
+    """
+    state, opens = made.state, made.new_units - made.used_units
+    rooms = {above.limit: above.room_units + opened.get(above.limit, 0) for above in state.above}
+    whole = made.channel == ALL_CHANNELS  # a channel's share moves within it
+    binds = [{"limit": limit, "room_units": room} for limit, room in rooms.items() if whole and room < opens]
+    told = "".join(f"; {bind['limit']} has room for {bind['room_units']}" for bind in binds)
+    caps = {"staff_cap_units": state.staff_cap_units, "funds_cap_units": state.funds_cap_units}
     return {
-        "scope_kind": str(ScopeKind.BRANCH),
-        "scope_id": made.branch_id,
+        "scope_kind": state.scope_kind,
+        "scope_id": state.scope_id,
         "channel": made.channel,
         "period_kind": str(PeriodKind.DAY),
-        "period_start": made.day.isoformat(),
+        "period_start": state.day.isoformat(),
         "old_limit": made.old_units,
         "proposed": made.need_units,
         "new_limit": made.new_units,
         "quantile": policy.service_level,
-        "condition": made.condition,
-        "inputs": {"why": str(made.why), "used_units": made.used_units},
+        "guardrail": None if made.guardrail is None else str(made.guardrail),
+        "condition": f"{made.condition}{told}",
+        "inputs": {"why": str(made.why), "used_units": made.used_units}
+        | {name: cap for name, cap in caps.items() if cap is not None}
+        | ({"binds": binds} if binds else {}),
     }

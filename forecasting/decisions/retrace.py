@@ -10,11 +10,13 @@ from typing import Any, Final
 
 from booking_core.scaling import workers_needed
 from forecasting.decisions.guardrails import distrusted, guard_workers
+from forecasting.decisions.intraday import ASKS, correction_plan
 from forecasting.decisions.plan import plan_of_record, server_plan
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.reliability import Reliability
 from forecasting.decisions.server_needs import QuarterNeed, server_needs
 from forecasting.decisions.servers import QuarterPressure
+from forecasting.decisions.special_periods import special_plan
 from metrics.contract import ALL_CHANNELS
 
 QUARTER_MINUTES: Final = 15
@@ -79,6 +81,34 @@ def replay_server_plan(plan: Mapping[str, Any]) -> list[Difference]:
         policy=policy,
     )
     return _differences(plan, body)
+
+
+def replay_special_plan(
+    plan: Mapping[str, Any], quota_record: Mapping[str, Any], record: Mapping[str, Any]
+) -> list[Difference]:
+    """Where the plan for special periods differs from what was kept of it and of its quota plan lead to.
+
+    quota_record: the quota plan's proposal. record: of `special_periods.special_record`.
+    """
+    quota_plan = plan_of_record(str(plan["period"]), str(plan["region"]), quota_record)
+    body = special_plan(quota_plan, record, policy_from(quota_record["policy"]))
+    return _against(plan, body)
+
+
+def replay_correction(plan: Mapping[str, Any], record: Mapping[str, Any]) -> list[Difference]:
+    """Where the corrections differ from what the days as they were recorded lead to.
+
+    record: of `intraday.correction_record`. Whether they are those that a person was asked for is in the id.
+    """
+    asks = str(plan["plan_id"]).endswith(ASKS)
+    return _against(plan, correction_plan(str(plan["region"]), record, asks=asks))
+
+
+def _against(plan: Mapping[str, Any], body: Mapping[str, Any] | None) -> list[Difference]:
+    """Where the extra plan differs from the body; None = its record leads to no plan."""
+    if body is None:
+        return [Difference("items", len(plan["items"]), 0)]
+    return [*_differences(plan, body), *_undercut(plan["items"])]
 
 
 def _needs(

@@ -42,18 +42,31 @@ def month_ends(first: date, last: date, days: int) -> list[date]:
     return [day for day in spanned if (day + timedelta(days=days)).month != day.month]
 
 
-def special_plan(
-    plan: Mapping[str, Any],
-    names: Mapping[tuple[str, date], Sequence[str]],
-    asked: Mapping[Limited, int],
-    policy: Policy,
-) -> dict[str, Any] | None:
-    """The extra plan beside a quota plan, in the words of POST /v1/plans; None where nothing is missing.
+def special_record(
+    names: Mapping[tuple[str, date], Sequence[str]], asked: Mapping[Limited, int]
+) -> dict[str, Any]:
+    """What a special plan is made from beside its quota plan, as plain JSON values.
 
     names: what makes the days of a branch special. asked: the most that was asked for a limit before,
-    however it was decided: a person is asked again only for clearly more. The limits of a day's week, month
-    and region are raised with it where they too are held below the forecast.
+    however it was decided.
     """
+    return {
+        "names": [[branch, day.isoformat(), list(told)] for (branch, day), told in sorted(names.items())],
+        "asked": [[*limit, units] for limit, units in sorted(asked.items())],
+    }
+
+
+def special_plan(plan: Mapping[str, Any], record: Mapping[str, Any], policy: Policy) -> dict[str, Any] | None:
+    """The extra plan beside a quota plan, in the words of POST /v1/plans; None where nothing is missing.
+
+    record: of `special_record`. A person is asked again only for clearly more than was asked before. The
+    limits of a day's week, month and region are raised with it where they too are held below the forecast.
+    """
+    names = {(branch, date.fromisoformat(day)): told for branch, day, told in record["names"]}
+    asked: dict[Limited, int] = {
+        (scope_kind, scope_id, channel, period_kind, start): units
+        for scope_kind, scope_id, channel, period_kind, start, units in record["asked"]
+    }
     named = {
         limited(item): names[item["scope_id"], date.fromisoformat(item["period_start"])]
         for item in plan["items"]

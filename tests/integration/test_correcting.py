@@ -107,6 +107,7 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
     """
     shifted = at_noon(bank)
     shifted.add_quota("branch", "b1", "day", 26)
+    shifted.add_quota("branch", "b1", "month", 27)
     usual_mornings(shifted)
     wishes(shifted, shifted.today, 30)
     forecast(shifted)
@@ -116,6 +117,8 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
         own = plan_items(shifted.engine, made[0]["plan_id"]).iloc[0]
         assert (own["old_limit"], own["new_limit"], own["applied_limit"]) == (26, 29, 29)
         assert own["inputs"]["why"] == "emergency"
+        month = f"branch:b1:*:month {shifted.today.replace(day=1)}"
+        assert own["inputs"]["binds"] == [{"limit": month, "room_units": 27}]
         assert limits(shifted, shifted.today) == {"*": (29, 3)}
         tomorrow = shifted.today + timedelta(days=1)
         assert limits(shifted, tomorrow) == {"*": (26, 0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -12,12 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecasting.decisions.intraday import (
+    Above,
     ChannelState,
     DayState,
     Why,
+    channel_need,
     correction_plan,
+    correction_record,
     corrections,
+    foreseen,
     least_step,
+    quarter_key_of,
 )
 from forecasting.decisions.policy import Policy
 
@@ -28,15 +34,19 @@ POLICY = Policy()
 
 
 def state(limit: int = 48, *, times: float = 1.0, **changes: Any) -> DayState:
-    """A branch's day of usually 40 units (48 at 90 %), whose arrivals say so many times that."""
+    """A branch's day of usually 40 units (48 at 90 %), whose arrivals say so many times that.
+
+    updated: the paths that they lead to, where it is not a multiple.
+    """
+    seen = foreseen(USUAL, changes.pop("updated", USUAL * times), POLICY)
     values: dict[str, Any] = {
-        "branch_id": "b1",
+        "scope_kind": "branch",
+        "scope_id": "b1",
         "day": TODAY,
         "limit_units": limit,
         "extra_units": 0,
         "used_units": 20,
-        "stored": USUAL,
-        "updated": USUAL * times,
+        **seen._asdict(),
         "hours_before": -10.0,
     }
     return DayState(**(values | changes))
@@ -90,6 +100,16 @@ def test_staff_that_cannot_be_had_caps_a_correction() -> None:
     ]
 
 
+def test_funds_cap_a_correction_and_the_item_says_which_cap_it_was() -> None:
+    """Units that the day's funds cannot pay out are neither raised nor asked for."""
+    made = corrections(state(times=1.5, funds_cap_units=60, staff_cap_units=65), POLICY)
+    assert [(r.new_units, r.asks, r.guardrail) for r in made] == [(55, False, None), (60, True, "funds_cap")]
+    assert raised(state(times=1.5, funds_cap_units=48)) == []
+    [item] = (correction_plan("north", kept(state(times=1.5, funds_cap_units=51)), asks=False) or {})["items"]
+    assert (item["new_limit"], item["guardrail"]) == (51, "funds_cap")
+    assert item["inputs"]["funds_cap_units"] == 51
+
+
 def test_nothing_is_raised_by_itself_on_a_frozen_day_or_above_the_ceiling() -> None:
     """A frozen day asks a person, whatever channels leave; what needs nobody ends at the ceiling."""
     frozen = Policy(frozen_days=(TODAY.isoformat(),), ceiling_day_units=50)
@@ -115,12 +135,16 @@ def test_wavering_forecasts_move_nothing_twice() -> None:
     first = state(times=1.5)
     done = replace(first, done_units=55, asked_units=71)
     assert raised(done) == []
-    assert raised(replace(done, updated=USUAL * 1.54)) == []
-    assert raised(replace(done, updated=USUAL * 1.7)) == [(80, Why.EMERGENCY, True)]
+    assert raised(state(times=1.54, done_units=55, asked_units=71)) == []
+    assert raised(state(times=1.7, done_units=55, asked_units=71)) == [(80, Why.EMERGENCY, True)]
 
 
-def channel(limit: int, used: int, *, arrived: int = 0, share: float = 0.5, done: int = 0) -> ChannelState:
-    return ChannelState(limit, used, arrived, share, done)
+def channel(
+    limit: int, used: int, *, arrived: int = 0, share: float = 0.5, of_all: int = 0, times: float = 1.0
+) -> ChannelState:
+    """A channel with that share of what still comes of the usual day after `of_all` arrivals of all."""
+    coming = np.maximum(USUAL * times - of_all, 0.0)
+    return ChannelState(limit, used, channel_need(coming, coming * share, used, arrived, POLICY))
 
 
 def test_before_the_day_unused_shares_open_to_all() -> None:
@@ -137,18 +161,19 @@ def test_before_the_day_unused_shares_open_to_all() -> None:
 def test_a_channel_that_falls_short_hands_on_to_one_that_runs_out() -> None:
     """Ahead of the release, what the phone is not expected to need goes to the app, and not more."""
     channels = {
-        "app": channel(24, 24, arrived=30, share=0.8),
-        "phone": channel(24, 1, arrived=1, share=0.2),
+        "app": channel(24, 24, arrived=30, share=0.8, of_all=31),
+        "phone": channel(24, 1, arrived=1, share=0.2, of_all=31),
     }
-    made = state(hours_before=30.0, channels=channels, used_units=25, arrived_units=31)
+    made = state(hours_before=30.0, channels=channels, used_units=25)
     [handed] = corrections(made, POLICY)
     assert (handed.channel, handed.why, handed.asks) == ("app", Why.HANDED_ON, False)
     assert 24 < handed.new_units <= 48
-    busy = {**channels, "phone": channel(24, 24, arrived=24, share=0.2)}
-    assert corrections(replace(made, channels=busy, arrived_units=54, updated=USUAL * 2), Policy()) == [
-        r for r in corrections(replace(made, channels=busy, arrived_units=54, updated=USUAL * 2), Policy())
-        if r.channel == "*"
-    ]  # fmt: skip
+    busy = {
+        "app": channel(24, 24, arrived=30, share=0.8, of_all=54, times=2.0),
+        "phone": channel(24, 24, arrived=24, share=0.2, of_all=54, times=2.0),
+    }
+    found = corrections(state(hours_before=30.0, channels=busy, used_units=48, times=2.0), POLICY)
+    assert {made.channel for made in found} == {"*"}
 
 
 @given(
@@ -159,12 +184,13 @@ def test_a_channel_that_falls_short_hands_on_to_one_that_runs_out() -> None:
     times=st.floats(0, 3),
     before=st.floats(-20, 60),
     staff=st.none() | st.integers(0, 100),
+    funds=st.none() | st.integers(0, 100),
     app=st.integers(0, 80),
     phone=st.integers(0, 80),
 )
 def test_nothing_is_lowered_nor_above_the_whole(
     limit: int, used: int, extra: int, held: int, times: float, before: float, staff: int | None,
-    app: int, phone: int,
+    funds: int | None, app: int, phone: int,
 ) -> None:  # fmt: skip
     """Each correction raises, never ends below what is used; a channel never lies above all channels."""
     extra = min(extra, limit)
@@ -180,6 +206,7 @@ def test_nothing_is_lowered_nor_above_the_whole(
         held_back_units=held,
         hours_before=before,
         staff_cap_units=staff,
+        funds_cap_units=funds,
         channels=channels,
     )
     found = corrections(made, POLICY)
@@ -188,7 +215,8 @@ def test_nothing_is_lowered_nor_above_the_whole(
     assert all(r.new_units > r.old_units for r in found)
     assert all(r.new_units >= r.used_units for r in found if r.channel == "*")
     assert all(r.new_units <= whole and not r.asks for r in found if r.channel != "*")
-    assert all(staff is None or r.new_units <= staff for r in found if r.channel == "*")
+    for cap in (staff, funds):
+        assert all(cap is None or r.new_units <= cap for r in found if r.channel == "*")
     room = held + int((limit - extra) * POLICY.correction_auto_ratio)
     assert all(r.new_units - max(limit, used) <= room for r in found if r.channel == "*" and not r.asks)
 
@@ -204,25 +232,61 @@ def test_applied_and_asked_again_nothing_more_is_done(times: float, limit: int) 
     assert corrections(again, POLICY) == []
 
 
+def kept(*states: DayState, policy: Policy = POLICY) -> dict[str, Any]:
+    """What is kept of the corrections of the states, as a database gives it back."""
+    record = correction_record(states, quarter=QUARTER, today=TODAY, run_id="r1", policy=policy)
+    told: dict[str, Any] = json.loads(json.dumps(record))
+    return told
+
+
 def test_plans_tell_what_and_why() -> None:
-    """What needs nobody and what a person decides are two plans, named after quarter-hour and region."""
-    found = corrections(state(times=1.5), POLICY)
-    given_values: dict[str, Any] = {
-        "quarter": QUARTER, "today": TODAY, "region": "north", "run_id": "r1", "policy": POLICY,
-    }  # fmt: skip
-    own = correction_plan(found, asks=False, **given_values)
-    asks = correction_plan(found, asks=True, **given_values)
+    """What needs nobody and what a person decides are two plans, named after quarter-hour and region.
+
+    A person is asked until the day is over, where that comes before `approval_hours`.
+    """
+    record = kept(state(times=1.5), state(scope_id="b2"))
+    assert [told["scope_id"] for told in record["states"]] == ["b1"]
+    own, asks = (correction_plan("north", record, asks=asks) for asks in (False, True))
     assert own is not None
     assert asks is not None
     assert (own["plan_id"], own["in_band"]) == ("extra-20260309T0215Z-north", True)
-    assert (asks["plan_id"], asks["in_band"], asks["verdict"]) == (
+    assert quarter_key_of(own["plan_id"]) == quarter_key_of(asks["plan_id"]) == "20260309T0215Z"
+    assert (asks["plan_id"], asks["in_band"], asks["verdict"], asks["approval_hours"]) == (
         "extra-20260309T0215Z-north+ask",
         False,
         "emergency",
+        14.0,
     )
     assert own["inputs"]["units"] == {"emergency": 7}
     assert (own["items"][0]["old_limit"], own["items"][0]["new_limit"]) == (48, 55)
-    assert correction_plan([], asks=False, **given_values) is None
+    tomorrow = kept(state(times=1.5, hours_before=14.0))
+    assert (correction_plan("north", tomorrow, asks=True) or {})["approval_hours"] == POLICY.approval_hours
+    assert correction_record([state()], quarter=QUARTER, today=TODAY, run_id="r1", policy=POLICY) is None
+    assert correction_plan("north", kept(state(38, held_back_units=10, updated=USUAL + 1)), asks=True) is None
+
+
+def test_a_limit_above_that_leaves_too_little_room_is_told() -> None:
+    """A raise names each limit above with less room than it opens; what is raised with it counts."""
+    rooms = (Above("region:north:*:day 2026-03-09", 30), Above("branch:b1:*:month 2026-03-01", 90))
+    own = correction_plan("north", kept(state(times=1.5, above=rooms)), asks=False)
+    assert own is not None
+    [item] = own["items"]
+    assert item["inputs"]["binds"] == [{"limit": "region:north:*:day 2026-03-09", "room_units": 30}]
+    assert item["condition"].endswith("; region:north:*:day 2026-03-09 has room for 30")
+    region = state(times=1.5, scope_kind="region", scope_id="north")
+    both = correction_plan("north", kept(state(times=1.5, above=rooms), region), asks=False)
+    assert both is not None
+    assert [(i["scope_kind"], i["new_limit"], "binds" in i["inputs"]) for i in both["items"]] == [
+        ("branch", 55, False),
+        ("region", 55, False),
+    ]
+
+
+def test_a_total_that_a_person_fixed_is_not_raised() -> None:
+    """Not even by asking; negative control: the same day of a region that is not fixed is."""
+    region = state(times=1.5, scope_kind="region", scope_id="north")
+    assert raised(region, Policy(fixed_totals=("region:north:day",))) == []
+    assert raised(region, Policy(fixed_totals=("region:south:day", "region:north:week"))) != []
 
 
 @pytest.mark.parametrize(("limit", "step"), [(0, 2), (20, 2), (100, 5), (101, 6)])

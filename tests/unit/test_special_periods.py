@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from forecasting.decisions.policy import Policy
-from forecasting.decisions.special_periods import MONTH_END, limited, month_ends, special_plan
+from forecasting.decisions.special_periods import (
+    MONTH_END,
+    limited,
+    month_ends,
+    special_plan,
+    special_record,
+)
 
 FRIDAY = date(2016, 7, 29)
 SALE = {("a", FRIDAY): ["Rate cut"]}
@@ -47,13 +53,13 @@ def plan(*items: dict[str, Any]) -> dict[str, Any]:
 
 def asked_for(*items: dict[str, Any], names: Any = SALE, asked: Any = None) -> list[tuple[int, int]]:
     """(planned, wanted) of each item of the extra plan; none where there is no plan."""
-    made = special_plan(plan(*items), names, asked or {}, Policy())
+    made = special_plan(plan(*items), special_record(names, asked or {}), Policy())
     return [] if made is None else [(i["old_limit"], i["new_limit"]) for i in made["items"]]
 
 
 def test_a_named_day_that_guardrails_hold_down_is_put_to_a_person() -> None:
     """The extra plan asks for what the forecast wants, names the event, and never applies by itself."""
-    made = special_plan(plan(item(20, 60, 80.2)), SALE, {}, Policy())
+    made = special_plan(plan(item(20, 60, 80.2)), special_record(SALE, {}), Policy())
     assert made is not None
     assert (made["plan_id"], made["kind"], made["in_band"]) == ("special-2016-07-28-north", "extra", False)
     assert made["approval_hours"] == Policy().approval_hours
