@@ -1,10 +1,15 @@
-"""The question about a plan outside the guard band, its answer carried on: Airflow's approval operator."""
+"""The question about a plan that needs a person, its answer carried on: Airflow's approval operator.
+
+The question waits in Airflow (Required Actions) until the plan's deadline and takes no slot; the default is
+Reject. The core rejects an overdue plan by itself, whether or not Airflow is there.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import task
 
 
 class PlanApproval(ApprovalOperator):
@@ -30,3 +35,29 @@ class PlanApproval(ApprovalOperator):
             "approved": answer["chosen_options"] == [self.APPROVE],
             "by": user.get("name") or user.get("id"),
         }
+
+
+def ask_about(outcomes: Any) -> None:
+    """The last tasks of a DAG: questions → ask → decide, for those plans of the outcomes that wait.
+
+    outcomes: what a task (or the mapped ones together) returned of each plan, with its "plan_id".
+    """
+
+    @task
+    def questions(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from forecasting import jobs  # noqa: PLC0415
+
+        return jobs.questions([outcome["plan_id"] for outcome in outcomes])
+
+    @task(max_active_tis_per_dagrun=2)
+    def decide(answer: dict[str, Any]) -> dict[str, Any]:
+        from forecasting import jobs  # noqa: PLC0415
+
+        return jobs.decide(answer["plan_id"], approved=answer["approved"], by=answer["by"])
+
+    asked = PlanApproval.partial(
+        task_id="ask",
+        defaults=PlanApproval.REJECT,
+        execution_timeout=None,  # it would end the waiting: apache/airflow#55866
+    ).expand_kwargs(questions(outcomes))
+    decide.expand(answer=asked.output)

@@ -1,7 +1,6 @@
-"""retune: propose → guard → apply, region by region; about a plan outside the guard band a person is asked.
+"""retune: propose → guard → apply, region by region; a person is asked about what needs one.
 
-The question waits in Airflow (Required Actions) until the plan's deadline and takes no slot; the default is
-Reject. The core rejects an overdue plan by itself, whether or not Airflow is there.
+That is a plan outside the guard band, and the extra units for special periods beside a plan.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import PartitionedAssetTimetable, dag, get_current_context, task
 
-from dags.approval import PlanApproval
+from dags.approval import ask_about
 from dags.common import DEMAND_FORECAST, dag_settings, explicit_period, partition_of
 
 WAITING_RUNS = 8
@@ -52,26 +51,9 @@ def retune() -> None:
 
         return jobs.apply(plan_id)
 
-    @task
-    def questions(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        from forecasting import jobs  # noqa: PLC0415
-
-        return jobs.questions([outcome["plan_id"] for outcome in outcomes])
-
-    @task(max_active_tis_per_dagrun=2)
-    def decide(answer: dict[str, Any]) -> dict[str, Any]:
-        from forecasting import jobs  # noqa: PLC0415
-
-        return jobs.decide(answer["plan_id"], approved=answer["approved"], by=answer["by"])
-
     period: Any = period_of_run()
     outcomes: Any = apply.expand(plan_id=guard.partial(period=period).expand(region=propose(period)))
-    asked = PlanApproval.partial(
-        task_id="ask",
-        defaults=PlanApproval.REJECT,
-        execution_timeout=None,  # it would end the waiting: apache/airflow#55866
-    ).expand_kwargs(questions(outcomes))
-    decide.expand(answer=asked.output)
+    ask_about(outcomes)
 
 
 retune()

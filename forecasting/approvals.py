@@ -8,15 +8,20 @@ the core.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from forecasting.core_client import APPROVER_VARIABLE, CoreClient, CoreError
+from forecasting.decisions.special_periods import special_plan_id
 from metrics.contract import NOBODY_DECIDED, PlanRefusal
 
 PENDING: Final = "pending"
+EXTRA: Final = "extra"
+QUOTA: Final = "quota"
 LEAST_SECONDS: Final = 1.0
+MOST_LIMITS: Final = 12
+"""So many limits are listed in a question; the plan lists them all."""
 
 NOT_APPLIED: Final = frozenset(
     {
@@ -50,34 +55,70 @@ def outcome_of(core: CoreClient, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def questions(plan_ids: Sequence[str], now: datetime | None = None) -> list[dict[str, Any]]:
-    """What a person is to be asked about these plans; none about one that does not wait.
+    """What a person is to be asked about these plans, and about the special periods beside quota plans.
 
-    {"plan_id", "subject", "body" (Markdown, English and Chinese), "response_timeout" (timedelta to the plan's
-    deadline)}. Empty without SLOTCAST_APPROVER_TOKEN. now: aware wall time; default the clock's.
+    None about one that does not wait. {"plan_id", "subject", "body" (Markdown, English and Chinese),
+    "response_timeout" (timedelta to the plan's deadline)}. Empty without SLOTCAST_APPROVER_TOKEN. now: aware
+    wall time; default the clock's.
     """
     if not os.environ.get(APPROVER_VARIABLE):
         return []
     wall = now or datetime.now(UTC)
     asked = []
     with CoreClient.from_environment() as core:
-        for plan_id in plan_ids:
-            plan = core.plan(plan_id)
-            if plan is None or plan["status"] != PENDING or plan["decide_by"] is None:
+        for plan in _with_special(core, plan_ids):
+            if plan["status"] != PENDING or plan["decide_by"] is None:
                 continue
+            plan_id = plan["plan_id"]
             left = datetime.fromisoformat(plan["decide_by"]) - wall
             asked.append(
                 {
                     "plan_id": plan_id,
                     "subject": f"Apply {plan_id}? · 是否应用 {plan_id}？",
-                    "body": body_of(plan),
+                    "body": extra_body(plan) if plan["kind"] == EXTRA else body_of(plan),
                     "response_timeout": max(left, timedelta(seconds=LEAST_SECONDS)),
                 }
             )
     return asked
 
 
+def _with_special(core: CoreClient, plan_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The plans that the core knows, each quota plan followed by that for special periods beside it."""
+    for plan_id in plan_ids:
+        if (plan := core.plan(plan_id)) is None:
+            continue
+        yield plan
+        if plan["kind"] == QUOTA:
+            beside = core.plan(special_plan_id(plan["period"], plan["region"]))
+            if beside is not None:
+                yield beside
+
+
+def extra_body(plan: Mapping[str, Any]) -> str:
+    """The question about an extra plan in Markdown: which limits it raises and why, until when it waits."""
+    items = [item for item in plan["items"] if item["new_limit"] != item["old_limit"]]
+    until = datetime.fromisoformat(plan["decide_by"])
+    listed = [
+        f"- {item['scope_kind']} {item['scope_id']} {item['channel']} {item['period_kind']} "
+        f"{item['period_start']}: {item['old_limit']} → {item['new_limit']} ({item['condition']})"
+        for item in items[:MOST_LIMITS]
+    ]
+    if len(items) > MOST_LIMITS:
+        listed.append(f"- … {len(items) - MOST_LIMITS}")
+    lines = "\n".join(listed)
+    return (
+        f"Region **{plan['region']}**, period {plan['period']} (`{plan['verdict']}`): {len(items)} limits "
+        f"would be raised until their period ends. Without an answer by {until:%Y-%m-%d %H:%M} UTC the plan "
+        f"is rejected.\n\n"
+        f"地区 **{plan['region']}**，周期 {plan['period']}（`{plan['verdict']}`）："
+        f"将临时提高 {len(items)} 项限额，到各自周期结束为止。"
+        f"若在 {until:%Y-%m-%d %H:%M} UTC 前无人答复，计划将被拒绝。\n\n"
+        f"{lines}\n"
+    )
+
+
 def body_of(plan: Mapping[str, Any]) -> str:
-    """The question in Markdown: why the plan waits, what it changes, until when it waits."""
+    """The question about a quota plan in Markdown: why it waits, what it changes, until when it waits."""
     inputs = plan["inputs"]
     old, new = inputs.get("day_units_old", 0), inputs.get("day_units_new", 0)
     condition = inputs.get("condition", "")

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from forecasting.cli_jobs import guarded
-from forecasting.periods import parse_day, resolve_period
+from forecasting.periods import next_monday, parse_day, resolve_period
 
 
 def add_commands(subparsers: Any) -> None:
@@ -15,6 +15,10 @@ def add_commands(subparsers: Any) -> None:
     text = "propose shifts that cover the forecast, and name the heads that are missing"
     parser = _command(subparsers, "roster", text)
     parser.add_argument("--days", type=int, metavar="N", help="days after the period (default: plan_days)")
+    text = "of the week that begins after the period, as the DAG roster does; instead of --days"
+    parser.add_argument("--week", action="store_true", help=text)
+    text = "state the shifts as rosters (POST /v1/rosters) where none stands: quotas are then capped by them"
+    parser.add_argument("--state", action="store_true", help=text)
     parser.set_defaults(run=guarded(roster))
     text = "play the coming days through as things stand and with something changed, side by side"
     parser = _command(subparsers, "what-if", text)
@@ -63,7 +67,14 @@ def roster(arguments: argparse.Namespace) -> int:
 
     if arguments.days is not None and arguments.days < 1:
         raise ValueError(f"--days {arguments.days}: expected 1 or more")
-    made = rostering.roster(resolve_period(arguments.period, None), arguments.region, arguments.days)
+    if arguments.week and arguments.days is not None:
+        raise ValueError("--week and --days: expected one of them")
+    period = resolve_period(arguments.period, None)
+    days, first = arguments.days, None
+    if arguments.week:
+        days, first = rostering.WEEK_DAYS, next_monday(parse_day(period))
+    made = rostering.roster(period, arguments.region, days, first)
+    stated = rostering.state_rosters(made) if arguments.state else []
     if arguments.json:
         print(json.dumps(made, ensure_ascii=False, indent=2))
         return 0
@@ -82,6 +93,8 @@ def roster(arguments: argparse.Namespace) -> int:
             f"{skill}: {total['head_days']} head-days; {total['missing_half_hours']} half-hours of a head "
             f"missing on {total['short_days']} branch-days"
         )
+    for roster_id in stated:
+        print(f"{roster_id}: stands")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A client of the core's plan API: plain dictionaries in and out, clear errors, patience with a restart."""
+"""A client of the core's API for planners: plain dictionaries in and out, clear errors, patience."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CoreError(RuntimeError):
 
 
 class CoreClient:
-    """The plan API of one core. Close it, or use it as a context manager."""
+    """The API of one core. Close it, or use it as a context manager."""
 
     def __init__(self, url: str, token: str, *, first_wait_seconds: float = _FIRST_WAIT_SECONDS) -> None:
         self._first_wait_seconds = first_wait_seconds
@@ -85,6 +85,10 @@ class CoreClient:
     def earn_mode(self, region: str, mode: str, reason: str) -> dict[str, Any]:
         """The region after the core put it into the mode; CoreError region_fixed where a person fixed it."""
         return self._call("POST", "/v1/control/autonomy", {"region": region, "mode": mode, "reason": reason})
+
+    def post_roster(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The roster as the core keeps it; posting the same body again changes nothing."""
+        return self._call("POST", "/v1/rosters", body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer's JSON. Every call is idempotent by the plan's id, so a lost answer is asked again."""

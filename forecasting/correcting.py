@@ -35,7 +35,7 @@ from forecasting.decisions.special_periods import (
 from forecasting.periods import parse_moment
 from forecasting.pressure import quarter_start
 from forecasting.retuning import planned_regions, usable_run, within_of
-from metrics.contract import EventKind
+from metrics.contract import BANK_SCOPE_ID, EventKind
 
 EXTRA: Final = "extra"
 SPECIAL: Final = "special"
@@ -112,7 +112,9 @@ def correct(at: str | None = None) -> list[dict[str, Any]]:
         return []
     outcomes = []
     with CoreClient.from_environment() as core:
-        for region in planned_regions(engine, settings.local_day(quarter)):
+        planned = planned_regions(engine, settings.local_day(quarter))
+        # the bank first: what its limits leave room for once raised binds no region
+        for region in sorted(planned, key=lambda name: (name != BANK_SCOPE_ID, name)):
             approved = plans(engine, kind=EXTRA, region=region, status=("approved",), limit=None)
             found = [core.plan(str(plan_id)) for plan_id in approved["plan_id"]]
             outcomes += [outcome_of(core, plan) for plan in found if plan is not None]

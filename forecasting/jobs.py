@@ -1,5 +1,7 @@
 """The jobs that Airflow and the command line call: train → retune (propose, guard, apply), prescale, score.
 
+Those on corrections, on questions to people and on rosters stand in modules of their own.
+
 A job's identity is its period (a business day, ISO) or business quarter-hour: ids are made from it, and
 running a job again changes nothing. Reads go through booking_core.read, forecasts and scores are written
 by forecasting.store, and whatever changes what a customer may book goes through the core's plan API.
@@ -44,6 +46,7 @@ from forecasting.periods import (
     resolve_quarter,
 )
 from forecasting.retuning import DEMAND, planned_regions
+from forecasting.rostering import roster_regions, roster_week
 
 PATHS: Final = 200
 PRESSURE: Final = "pressure"
@@ -340,6 +343,6 @@ def _mean(column: pd.Series) -> float | None:
 
 __all__ = [
     "apply", "business_period", "correct", "decide", "finish_training", "guard", "prescale", "propose",
-    "questions", "resolve_period", "resolve_quarter", "score", "series_batches", "start_training",
-    "train_batch",
+    "questions", "resolve_period", "resolve_quarter", "roster_regions", "roster_week", "score",
+    "series_batches", "start_training", "train_batch",
 ]  # fmt: skip

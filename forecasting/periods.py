@@ -62,6 +62,11 @@ def begun_day(engine: Engine, period: str) -> date:
     return day
 
 
+def next_monday(day: date) -> date:
+    """The first day of the ISO week that begins after the day."""
+    return day + timedelta(days=7 - day.weekday())
+
+
 def horizon_end(period: date, plan_days: int) -> date:
     """The last day to forecast: the end of the next calendar month, and of every week and month planned."""
     planned = period + timedelta(days=plan_days)

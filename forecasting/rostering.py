@@ -1,13 +1,15 @@
 """Roster proposals: from forecasts and measured handling times to heads by half-hour, shifts and shortages.
 
-The only thing this writes is the proposal, which nothing applies: people do.
+A proposal is kept, and nothing applies it by itself: a person states it as rosters (`state_rosters`), changed
+or not. Rosters that stand cap the quotas of their days from the next retune on.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,8 +18,15 @@ from booking_core.read.bank import policy as stored_policy
 from booking_core.read.rosters import ROSTER
 from forecasting import store
 from forecasting.basis import planning_basis
+from forecasting.core_client import CoreClient
 from forecasting.decisions.policy import Policy, policy_from
-from forecasting.decisions.roster import DayRoster, ShiftRules, propose_roster
+from forecasting.decisions.roster import (
+    DayRoster,
+    ShiftRules,
+    propose_roster,
+    roster_drafts,
+    shortage_text,
+)
 from forecasting.decisions.staffing import (
     HALF_HOURS,
     StaffNeed,
@@ -27,19 +36,67 @@ from forecasting.decisions.staffing import (
     staff_need,
 )
 from forecasting.frames import Floats, SamplePaths
-from forecasting.periods import begun_day
+from forecasting.periods import begun_day, next_monday, parse_day
 from forecasting.reforecast import reforecast
 from forecasting.staff_measures import StaffMeasures, There, measure_staff, who_is_there
 from metrics.contract import Skill
 
+WEEK_DAYS: Final = 7
 
-def roster(period: str, region: str, days: int | None = None) -> dict[str, Any]:
-    """The region's roster proposal for the days after the period (default: the policy's plan_days), kept.
 
-    {"period", "region", "run_id", "first_day", "days", "measures" by branch, "rosters" (one for each branch,
-    day and skill that needs anybody: see decisions.roster), "totals" by skill, "policy"}. Made again it takes
-    the place of the one before: who is there may have changed. Raises LookupError for a region without
-    branches, RuntimeError where no forecast is fit to plan with, ValueError for a period not begun.
+class NoForecastError(RuntimeError):
+    """No forecast is fit to plan staff with."""
+
+
+def roster_regions(period: str) -> list[str]:
+    """The regions that have branches to staff, by id. Raises ValueError for a period not begun."""
+    engine = store.open_engine()
+    begun_day(engine, period)
+    known = branches(engine)
+    return sorted({str(region) for region in known.loc[known["active"], "region_id"]})
+
+
+def roster_week(period: str, region: str) -> dict[str, Any]:
+    """What is proposed for the week that begins after the period, in short.
+
+    {"period", "region", "first_day", "shortages" ({"branch", "day", "skill", "missing" (in words)} of each
+    day that lacks heads), "totals", "refused" (why there is no proposal; None = there is one)}. Made again
+    from the same forecast and staff it is the same. Raises as `roster`, but for a missing forecast.
+    """
+    first = next_monday(parse_day(period))
+    told = {"period": period, "region": region, "first_day": first.isoformat()}
+    try:
+        made = roster(period, region, WEEK_DAYS, first)
+    except NoForecastError as missing:
+        return told | {"shortages": [], "totals": {}, "refused": str(missing)}
+    short = [
+        {name: each[name] for name in ("branch", "day", "skill")}
+        | {"missing": shortage_text(each["shortages"])}
+        for each in made["rosters"]
+        if each["shortages"]
+    ]
+    return told | {"shortages": short, "totals": made["totals"], "refused": None}
+
+
+def state_rosters(proposal: Mapping[str, Any]) -> list[str]:
+    """The ids of the rosters that now stand as the proposal has them: one for each branch, where none stood.
+
+    A person's act, brought to the core by the planner's token. Raises CoreError where the core refuses.
+    """
+    with CoreClient.from_environment() as core:
+        return [str(core.post_roster(body)["roster_id"]) for body in roster_drafts(proposal)]
+
+
+def roster(
+    period: str, region: str, days: int | None = None, first_day: date | None = None
+) -> dict[str, Any]:
+    """The region's roster proposal for so many days (default: the policy's plan_days), kept.
+
+    first_day: the day after the period, or one later; None = the day after. {"period", "region", "run_id",
+    "first_day", "days", "measures" by branch, "rosters" (one for each branch, day and skill that needs
+    anybody: see decisions.roster), "totals" by skill, "policy"}. Made again it takes the place of the one
+    before: who is there may have changed. Raises LookupError for a region without branches, NoForecastError
+    where no forecast is fit to plan with, ValueError for a period not begun.
     """
     engine = store.open_engine()
     day, policy = begun_day(engine, period), policy_from(stored_policy(engine))
@@ -47,10 +104,11 @@ def roster(period: str, region: str, days: int | None = None) -> dict[str, Any]:
         raise LookupError(f"region {region!r} has no branches")
     basis = planning_basis(engine, region, day, policy)
     if basis.run is None or not basis.plans:
-        raise RuntimeError(f"no roster for {region} in period {period}: {basis.veto} ({basis.condition})")
-    first = day + timedelta(days=1)
+        raise NoForecastError(f"no roster for {region} in period {period}: {basis.veto} ({basis.condition})")
+    after = day + timedelta(days=1)
+    first = after if first_day is None else max(first_day, after)
     if basis.forecasts is None:
-        paths = reforecast(engine, basis.run.run_id, until=first, region=region)
+        paths = reforecast(engine, basis.run.run_id, until=after, region=region)
     else:
         paths = {branch: forecast.paths for branch, forecast in basis.forecasts.items()}
     count = policy.plan_days if days is None else days
@@ -69,6 +127,8 @@ def roster(period: str, region: str, days: int | None = None) -> dict[str, Any]:
         "policy": policy.as_record(),
     }
     standing = store.proposal(engine, period=period, kind=ROSTER, region=region)
+    if standing == json.loads(json.dumps(body)):
+        return body
     store.save_proposal(
         engine,
         period=period,

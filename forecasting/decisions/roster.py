@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, Self
@@ -78,6 +78,47 @@ class Shortage:
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"from": clock_text(self.half_hour), "heads": self.heads}
+
+
+def shortage_text(shortages: Sequence[Mapping[str, Any]]) -> str:
+    """The missing heads as recorded, in words: "09:00–10:30 −2, 13:00–13:30 −1"."""
+    spans: list[tuple[int, int, int]] = []
+    for told in shortages:
+        at, heads = half_hour(told["from"]), int(told["heads"])
+        if spans and spans[-1][1:] == (at, heads):
+            spans[-1] = (spans[-1][0], at + 1, heads)
+        else:
+            spans.append((at, at + 1, heads))
+    return ", ".join(f"{clock_text(first)}–{clock_text(until)} −{heads}" for first, until, heads in spans)
+
+
+def roster_drafts(proposal: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The bodies of POST /v1/rosters that a proposal leads to, one for each branch: its shifts as entries.
+
+    Only of days for which no roster stands: where one does, the proposal says how to use who is there.
+    """
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for each in proposal["rosters"]:
+        if not each["rostered"]:
+            entries.setdefault(each["branch"], []).extend(
+                {
+                    "day": each["day"],
+                    "from": shift["from"],
+                    "to": shift["to"],
+                    "heads": shift["heads"],
+                    "skill": each["skill"],
+                }
+                for shift in each["shifts"]
+            )
+    return [
+        {
+            "roster_id": f"proposed-{proposal['period']}-{proposal['first_day']}-{branch}",
+            "branch": branch,
+            "entries": told,
+        }
+        for branch, told in sorted(entries.items())
+        if told
+    ]
 
 
 @dataclass(frozen=True, slots=True)

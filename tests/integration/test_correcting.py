@@ -10,14 +10,16 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
+from booking_core.database import write_transaction
 from booking_core.read.bank import bank_settings
 from booking_core.read.plans import plan_items, plans
 from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
+from forecasting.__main__ import main
 from forecasting.core_client import CoreClient
 from forecasting.decisions.policy import Policy
 from forecasting.frames import SamplePaths
@@ -26,6 +28,7 @@ from tests.support.bank import ZONE, Bank
 from tests.support.planning import core_of
 from tests.support.recorded import plan, put, wish
 from tests.support.serving import Served
+from tests.support.staffed import staff
 
 USUAL = 20
 
@@ -103,18 +106,26 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
 ) -> None:
     """Thrice the usual morning: a little at once, the rest by a person; again nothing; approved: applied.
 
-    Also where many plans are newer than the one that was approved.
+    The region's and the bank's limits that would bind are raised with the branch's; also where many plans are
+    newer than the one that was approved. Every plan replays from its record.
     """
     shifted = at_noon(bank)
     shifted.add_quota("branch", "b1", "day", 26)
     shifted.add_quota("branch", "b1", "month", 27)
+    shifted.add_quota("region", "north", "day", 26)
+    shifted.add_quota("bank", "bank", "day", 26)
     usual_mornings(shifted)
     wishes(shifted, shifted.today, 30)
     forecast(shifted)
     with running(shifted, monkeypatch) as core:
         made = jobs.correct()
-        assert [outcome["status"] for outcome in made] == ["applied", "pending"]
-        own = plan_items(shifted.engine, made[0]["plan_id"]).iloc[0]
+        assert [(o["status"], o["limits"]) for o in made] == [
+            ("applied", 1), ("pending", 0), ("applied", 2), ("pending", 0)
+        ]  # fmt: skip
+        assert made[1]["plan_id"].endswith("Z-bank+ask")
+        assert [main(["replay-plan", outcome["plan_id"]]) for outcome in made] == [0, 0, 0, 0]
+        own, region = plan_items(shifted.engine, made[2]["plan_id"]).to_dict("records")
+        assert (region["scope_kind"], region["old_limit"], region["applied_limit"]) == ("region", 26, 29)
         assert (own["old_limit"], own["new_limit"], own["applied_limit"]) == (26, 29, 29)
         assert own["inputs"]["why"] == "emergency"
         month = f"branch:b1:*:month {shifted.today.replace(day=1)}"
@@ -130,12 +141,19 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
         assert jobs.correct(past) == []
 
         with core.client("operator") as operator:
-            assert operator.post(f"/v1/plans/{made[1]['plan_id']}/approve").status_code == 200
+            assert operator.post(f"/v1/plans/{made[3]['plan_id']}/approve").status_code == 200
         newer = {"kind": "extra", "status": "kept", "period": f"{tomorrow}T00:00Z"}
         put(shifted, t.plans, *(plan(f"newer{n}", **newer) for n in range(60)))
+        monkeypatch.setenv("SLOTCAST_APPROVER_TOKEN", core.tokens["operator"])
+        [question] = jobs.questions([outcome["plan_id"] for outcome in made])
+        assert question["plan_id"] == made[1]["plan_id"]
+        assert "- bank bank * day" in question["body"]
+        assert question["response_timeout"] < timedelta(hours=24)  # until the day is over
+        decided = jobs.decide(made[1]["plan_id"], approved=False, by="zhao.min")
+        assert (decided["status"], decided["decided_by"]) == ("rejected", "zhao.min")
         [applied] = jobs.correct(later)
-        assert (applied["plan_id"], applied["status"]) == (made[1]["plan_id"], "applied")
-        asked = plan_items(shifted.engine, made[1]["plan_id"]).iloc[0]["new_limit"]
+        assert (applied["plan_id"], applied["status"]) == (made[3]["plan_id"], "applied")
+        asked = plan_items(shifted.engine, made[3]["plan_id"]).iloc[0]["new_limit"]
         assert limits(shifted, shifted.today)["*"][0] == asked > 40
 
 
@@ -224,6 +242,14 @@ def test_an_announced_event_asks_for_extra_units_that_end_with_the_day(
             expires = connection.scalar(select(t.quota_temporaries.c.expires_utc))
         midnight = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(ZONE))
         assert expires == midnight - offset(shifted)
+        assert main(["replay-plan", f"special-{period}-north"]) == 0
+        with write_transaction(shifted.engine) as connection:
+            connection.execute(
+                update(t.plan_items)
+                .where(t.plan_items.c.plan_id == f"special-{period}-north")
+                .values(old_limit=8)
+            )
+        assert main(["replay-plan", f"special-{period}-north"]) == 1
         assert asks_again(shifted, period) is None
 
 
@@ -244,6 +270,9 @@ def test_held_back_units_are_released_before_anybody_is_asked(
     today = shifted.today
     shifted.set("policy", {"hold_back_ratio": 0.2, "max_step_down_ratio": 0.01})
     shifted.add_quota("branch", "b1", "day", 26)
+    staff(shifted, "b1", today, ("09:00", "17:00", 2, "counter"))
+    shifted.add_quota("branch", "b1", "funds_day", 10_000_000)
+    shifted.add_loan("F1", payoff="250000.00")
     usual_mornings(shifted)
     forecast(shifted)
     period = (today - timedelta(days=1)).isoformat()
@@ -260,6 +289,8 @@ def test_held_back_units_are_released_before_anybody_is_asked(
             26,
             26 - planned,
         )
+        # capped by the day's roster, not by the branch's own cap, and by what its funds pay out
+        assert (state.staff_cap_units, state.funds_cap_units) == (47, 40)
         assert jobs.correct() == []
         wishes(shifted, today, 14)
         assert jobs.correct()[0]["status"] == "applied"

@@ -61,10 +61,10 @@ def described(airflow: dict[str, str]) -> Any:
 
 
 def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
-    """The five DAGs import cleanly; tasks retry with back-off and end by themselves, none catches up."""
+    """The six DAGs import cleanly; tasks retry with back-off and end by themselves, none catches up."""
     assert described["errors"] == {}
     dags = described["dags"]
-    assert sorted(dags) == ["correct", "prescale", "retune", "score", "train_demand"]
+    assert sorted(dags) == ["correct", "prescale", "retune", "roster", "score", "train_demand"]
     for dag in dags.values():
         assert (dag["catchup"], dag["params"]) == (False, ["period"])
         for name, task in dag["tasks"].items():
@@ -72,9 +72,15 @@ def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
             assert task["backoff"]
             if name != "ask":  # it waits for a person until the plan's deadline, as long as that is
                 assert 0 < task["timeout_seconds"] <= 20 * 60
-    assert dags["retune"]["tasks"]["ask"]["timeout_seconds"] is None
+    for dag_id in ("retune", "correct"):
+        tasks = dags[dag_id]["tasks"]
+        assert tasks["ask"]["timeout_seconds"] is None
+        assert (tasks["questions"]["downstream"], tasks["ask"]["downstream"]) == (["ask"], ["decide"])
+    assert dags["correct"]["tasks"]["correct_day"]["downstream"] == ["questions"]
     runs = {dag_id: dag["max_active_runs"] for dag_id, dag in dags.items()}
-    assert runs == {"correct": 1, "prescale": 1, "retune": 8, "score": 1, "train_demand": 1}
+    assert runs == {
+        "correct": 48, "prescale": 1, "retune": 8, "roster": 1, "score": 1, "train_demand": 1
+    }  # fmt: skip
     schedules = {dag_id: (dag["timetable"], dag["cron"]) for dag_id, dag in dags.items()}
     assert schedules == {
         "train_demand": ("CronPartitionTimetable", "30 20 * * *"),
@@ -82,6 +88,7 @@ def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
         "prescale": ("CronPartitionTimetable", "*/15 * * * *"),
         "correct": ("CronPartitionTimetable", "*/15 8-18 * * *"),
         "score": ("CronPartitionTimetable", "0 20 * * *"),
+        "roster": ("CronPartitionTimetable", "0 6 * * 4"),
     }
 
 
@@ -93,13 +100,20 @@ def test_the_demos_switch_leaves_only_the_asset_schedule(airflow: dict[str, str]
         "retune": "PartitionedAssetTimetable",
         "prescale": "NullTimetable",
         "correct": "NullTimetable",
+        "roster": "NullTimetable",
         "score": "NullTimetable",
     }
 
 
 def test_training_and_retuning_are_mapped_and_joined_by_an_asset(described: Any) -> None:
-    """Batches of series and regions are mapped; a finished training emits the asset that retune waits for."""
+    """Batches and regions are mapped; a finished training emits the asset that retune waits for."""
     dags = described["dags"]
+    roster = dags["roster"]["tasks"]
+    assert {name: (task["mapped"], task["downstream"]) for name, task in roster.items()} == {
+        "period_of_run": (False, ["propose", "regions"]),
+        "regions": (False, ["propose"]),
+        "propose": (True, []),
+    }
     training, retune = dags["train_demand"]["tasks"], dags["retune"]["tasks"]
     assert {name for name, task in training.items() if task["mapped"]} == {"train"}
     assert training["train"]["downstream"] == ["finish"]
@@ -152,9 +166,14 @@ def test_training_then_retuning_changes_quotas_through_the_api(
 def test_a_person_answers_in_airflow_and_who_does_not_rejects(
     airflow: dict[str, str], sqlite_bank: Bank
 ) -> None:
-    """Two plans outside the band: one approved by name and applied, one timed out, both told by the core."""
+    """Plans outside the band and the special periods beside them: one region's approved by name and applied.
+
+    The other's are timed out; the core tells both, and who decided.
+    """
     period = sqlite_bank.today - timedelta(days=1)
     furnish(sqlite_bank, period, limit=5)
+    # every day has a name, whenever this runs
+    sqlite_bank.set("policy", {"special_month_end_days": 31, "plan_days": 7})
     with write_transaction(sqlite_bank.engine) as connection:
         connection.execute(update(t.regions).values(automatic_application=True))
     add_run(sqlite_bank, period)
@@ -162,18 +181,28 @@ def test_a_person_answers_in_airflow_and_who_does_not_rejects(
     with serve(sqlite_bank.url) as core:
         environment = airflow | {k: v for k, v in core.environment().items() if k.startswith("SLOTCAST_")}
         environment["SLOTCAST_APPROVER_TOKEN"] = core.tokens["operator"]
-        told = ask(environment, "ask", "retune", conf, json.dumps({"0": ["li.wei", "Approve"]}))
+        told = ask(
+            environment,
+            "ask",
+            "retune",
+            conf,
+            json.dumps({"0": ["li.wei", "Approve"], "1": ["wang.fang", "Approve"]}),
+        )
         with core.client("reader") as client:
-            plans = {plan["region"]: plan for plan in client.get("/v1/plans").json()["plans"]}
+            told_plans = client.get("/v1/plans").json()["plans"]
+            plans = {plan["plan_id"].split("-")[0] + " " + plan["region"]: plan for plan in told_plans}
     assert told["state"] == "success", told
-    subject = "Apply quota-{0}-{1}? · 是否应用 quota-{0}-{1}？"
+    asked = [f"{kind}-{period}-{region}" for region in ("north", "south") for kind in ("quota", "special")]
     assert told["asked"] == [
-        [0, subject.format(period, "north"), ["Approve", "Reject"], ["Reject"], True],
-        [1, subject.format(period, "south"), ["Approve", "Reject"], ["Reject"], True],
+        [index, f"Apply {plan_id}? · 是否应用 {plan_id}？", ["Approve", "Reject"], ["Reject"], True]
+        for index, plan_id in enumerate(asked)
     ]
-    north, south = plans["north"], plans["south"]
-    assert (north["status"], north["decided_by"]) == ("applied", "li.wei")
-    assert (south["status"], south["decided_by"]) == ("rejected", "timeout")
+    assert {name: (plan["status"], plan["decided_by"]) for name, plan in plans.items()} == {
+        "quota north": ("applied", "li.wei"),
+        "special north": ("applied", "wang.fang"),
+        "quota south": ("rejected", "timeout"),
+        "special south": ("rejected", "timeout"),
+    }
     with sqlite_bank.engine.connect() as connection:
         a = t.audit.c
         rows = connection.execute(
@@ -181,6 +210,7 @@ def test_a_person_answers_in_airflow_and_who_does_not_rejects(
         ).all()
     assert {(row.actor, row.action, row.target[-5:], row.after["by"]) for row in rows} == {
         ("test-operator", "plan.approve", "north", "li.wei"),
+        ("test-operator", "plan.approve", "north", "wang.fang"),
         ("test-operator", "plan.reject", "south", "timeout"),
     }
 
@@ -189,7 +219,7 @@ def test_dags_import_quickly(airflow: dict[str, str]) -> None:
     """Parsing the DAGs loads neither Prophet nor pandas: the scheduler does it again and again."""
     code = (
         "import sys\n"
-        "from dags import train_demand, retune, prescale, score, correct\n"
+        "from dags import train_demand, retune, prescale, score, correct, roster\n"
         "print([m for m in ('prophet', 'pandas', 'forecasting') if m in sys.modules])"
     )
     assert run(airflow, sys.executable, "-c", code).strip().splitlines()[-1] == "[]"

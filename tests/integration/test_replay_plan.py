@@ -17,10 +17,11 @@ from booking_core.read.plans import plan_record
 from forecasting import jobs, store
 from forecasting.__main__ import main
 from forecasting.decisions.guardrails import Veto, distrusted
+from forecasting.decisions.intraday import DayState, correction_plan, correction_record
 from forecasting.decisions.plan import server_plan
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.reliability import Reliability
-from forecasting.decisions.retrace import replay_quota_plan, replay_server_plan
+from forecasting.decisions.retrace import replay_correction, replay_quota_plan, replay_server_plan
 from forecasting.decisions.server_needs import server_needs, worth_record
 from forecasting.decisions.servers import QuarterPressure
 from tests.support.bank import Bank
@@ -138,6 +139,40 @@ def test_what_cannot_be_replayed_says_why(made: tuple[Bank, str], capsys: pytest
     change(bank, p, p.c.region_id == "north", region_id="elsewhere")
     assert "has no recorded proposal" in replayed(capsys, plan_id)[1]
 
+
+def test_tampered_corrections_and_records_are_found() -> None:
+    """Negative control: limits, items, band, verdict, policy, and a day whose recorded state was changed."""
+    state = DayState(
+        "branch", "b1", FIRST.date(), limit_units=48, extra_units=0, used_units=20,
+        forecast_units=48.0, need_units=71.0, likely_units=60.0, staff_cap_units=65,
+    )  # fmt: skip
+    record = correction_record(
+        [state], quarter=FIRST, today=FIRST.date(), run_id="r1", policy=Policy(correction_auto_ratio=0.1)
+    )
+    assert record is not None
+    body = correction_plan("north", record, asks=True)
+    assert body is not None
+    plan = json.loads(json.dumps(body | {"items": [item | {"applied_limit": 65} for item in body["items"]]}))
+    assert plan["items"][0]["guardrail"] == "staff_cap"
+    assert replay_correction(plan, json.loads(json.dumps(record))) == []
+    for what, (tamper, told) in (TAMPERED | TAMPERED_EXTRA).items():
+        found = [str(difference) for difference in replay_correction(tamper(plan), record)]
+        assert any(told in line for line in found), what
+    changed = record | {"states": [record["states"][0] | {"need_units": 60.0}]}
+    assert {d.where[-9:] for d in replay_correction(plan, changed)} >= {"new_limit", " proposed"}
+    fewer = record | {"states": [record["states"][0] | {"likely_units": 40.0}]}
+    assert [str(d) for d in replay_correction(plan, fewer)] == [
+        "items: the plan says 1, its record leads to 0"
+    ]
+
+
+TAMPERED_EXTRA: dict[str, tuple[Callable[[Plan], Plan], str]] = {
+    "a limit": (lambda plan: _item(plan, 0, new_limit=99), "item 0 (branch b1 day"),
+    "a proposal": (lambda plan: _item(plan, 0, proposed=1.0), "proposed: the plan says 1.0"),
+    "what was applied": (lambda plan: _item(plan, 0, applied_limit=0), "applied_limit: the plan says 0"),
+    "the band": (lambda plan: plan | {"in_band": True}, "in_band: the plan says True"),
+    "the verdict": (lambda plan: plan | {"verdict": None}, "its record leads to 'emergency'"),
+}
 
 FIRST = datetime(2026, 3, 2, 10, tzinfo=UTC)
 

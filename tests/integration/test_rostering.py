@@ -8,14 +8,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from booking_core import tables as t
+from booking_core import tables_forecast as tf
 from booking_core.database import write_transaction
 from booking_core.read.day_shapes import calls_by_half_hour, visits_by_half_hour
 from booking_core.read.forecasts import latest_run
 from booking_core.read.rosters import roster_proposal
-from forecasting import rostering
+from forecasting import jobs, rostering
 from forecasting.__main__ import main
 from forecasting.decisions.plan import quota_plan
 from forecasting.decisions.policy import Policy
@@ -24,7 +25,7 @@ from forecasting.retuning import region_proposals
 from forecasting.staff_caps import staff_caps
 from forecasting.staff_measures import measure_staff
 from tests.support.bank import ZONE, Bank
-from tests.support.planning import furnish
+from tests.support.planning import core_of, furnish
 from tests.support.staffed import foresee, serve_customers, staff
 
 
@@ -180,6 +181,51 @@ def test_a_roster_made_again_knows_who_is_there_by_now(staffed: Bank) -> None:
     assert roster_proposal(staffed.engine, "north", until_period=date(2020, 1, 1)) is None
 
 
+def test_the_next_weeks_roster_names_what_is_missing_and_is_the_same_again(staffed: Bank) -> None:
+    """Monday to Sunday after the period; a second run leaves what is kept as it is; no forecast: told why."""
+    period = yesterday(staffed)
+    monday = period + timedelta(days=7 - period.weekday())
+    staff(staffed, "b1", monday, ("08:00", "10:00", 0, "counter"))
+    assert jobs.roster_regions(period.isoformat()) == ["north", "south"]
+    told = jobs.roster_week(period.isoformat(), "north")
+    assert (told["first_day"], told["refused"]) == (monday.isoformat(), None)
+    [short] = told["shortages"]
+    assert (short["branch"], short["day"], short["skill"]) == ("b1", monday.isoformat(), "counter")
+    assert short["missing"].startswith("08:00–")
+    kept = roster_proposal(staffed.engine, "north")
+    assert kept is not None
+    assert {each["day"] for each in kept["rosters"]} == {
+        (monday + timedelta(days=n)).isoformat() for n in range(7)
+    }
+    with staffed.engine.connect() as connection:
+        made = connection.scalar(select(tf.forecast_proposals.c.created_utc))
+        assert jobs.roster_week(period.isoformat(), "north") == told
+        assert connection.scalar(select(tf.forecast_proposals.c.created_utc)) == made
+    nothing = jobs.roster_week((period - timedelta(days=9)).isoformat(), "north")
+    assert nothing["shortages"] == []
+    assert "no_forecast" in nothing["refused"]
+
+
+def test_a_proposal_stated_as_rosters_caps_the_next_retune(
+    staffed: Bank, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its shifts become who is there, once; quotas of its days are then capped by what they can serve."""
+    period = yesterday(staffed)
+    monday = (period + timedelta(days=7 - period.weekday())).isoformat()
+    before = proposals(staffed)["b1", "day", monday]
+    assert before.staff_cap_units is None
+    command = ["roster", "--region", "north", "--period", period.isoformat(), "--week", "--state"]
+    with core_of(staffed, monkeypatch):
+        assert main(command) == 0
+        assert f"proposed-{period}-{monday}-b1: stands" in capsys.readouterr().out
+        assert main(command) == 0  # who is there now needs no roster any more
+        assert "stands" not in capsys.readouterr().out.replace("no roster stands", "")
+    after = proposals(staffed)["b1", "day", monday]
+    assert after.inputs["rostered_days"] == 1
+    assert after.staff_cap_units is not None
+    assert 20 < after.staff_cap_units < 200
+
+
 def test_the_command_prints_a_table_and_json(staffed: Bank, capsys: pytest.CaptureFixture[str]) -> None:
     """Shifts by the clock and what is missing; --json prints what is kept."""
     staff(staffed, "b1", staffed.today, ("08:00", "18:00", 0, "counter"))
@@ -202,3 +248,4 @@ def test_a_roster_needs_a_region_and_a_forecast(sqlite_bank: Bank, monkeypatch: 
         rostering.roster(period, "north")
     assert main(["roster", "--region", "north", "--period", period]) == 1
     assert main(["roster", "--region", "north", "--period", period, "--days", "0"]) == 2
+    assert main(["roster", "--region", "north", "--period", period, "--days", "7", "--week"]) == 2
