@@ -11,6 +11,7 @@ import pandas as pd
 
 from dashboard.reasons import SCALING, cause_name, named, reason_name
 from dashboard.texts import day_name, moment_name, number, percent, text
+from metrics.contract import BANK_SCOPE_ID
 
 MANY_RATIO: Final = 0.5
 """A branch, or a reason, with at least this share of all is said to lead."""
@@ -203,7 +204,24 @@ def last_decision(decisions: pd.DataFrame, language: str) -> str:
 
 
 def plan_scores(scores: pd.DataFrame, language: str) -> str:
-    """Refusals under the plans against those had the old quotas stayed."""
+    """Refusals under the regions' plans against those had the old quotas stayed; the bank's own limits apart.
+
+    Who is refused by both would count twice in a sum.
+    """
+    own = scores["region_id"] == BANK_SCOPE_ID
+    told = _refusals(scores[~own], language)
+    if not own.any():
+        return told
+    bank, old = scores.loc[own, "refused_units"].sum(), scores.loc[own, "refused_old_units"].sum()
+    if language == "zh":
+        return f"{told}全行限额本身拒绝 {number(bank)} 个；若维持原限额则为 {number(old)} 个。"
+    return (
+        f"{told} The bank's own limits refused {number(bank)}; the old ones would have refused {number(old)}."
+    )
+
+
+def _refusals(scores: pd.DataFrame, language: str) -> str:
+    """What the plans refused of how much demand, and what the old quotas would have."""
     refused, old = scores["refused_units"].sum(), scores["refused_old_units"].sum()
     demand = scores["demand_units"].sum()
     if language == "zh":

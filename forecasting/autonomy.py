@@ -13,7 +13,7 @@ from forecasting.core_client import CoreClient, CoreError
 from forecasting.decisions.autonomy import JudgedDay, autonomy_verdict
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.score import newsvendor_cost
-from metrics.contract import PlanRefusal, RegionMode
+from metrics.contract import BANK_SCOPE_ID, PlanRefusal, RegionMode
 
 
 def judged_days(engine: Engine, region: str, period: date, policy: Policy) -> list[JudgedDay]:
@@ -40,6 +40,13 @@ def region_modes(engine: Engine) -> dict[str, RegionMode]:
         str(region): RegionMode.AUTOMATIC if automatic else RegionMode.SHADOW
         for region, automatic in zip(rows["region_id"], rows["automatic_application"], strict=True)
     }
+
+
+def applies_by_itself(engine: Engine, region: str) -> bool:
+    """Whether plans of the region are applied by themselves; the bank's where those of all regions are."""
+    modes = region_modes(engine)
+    asked = [*modes.values()] if region == BANK_SCOPE_ID else [modes.get(region)]
+    return all(mode is RegionMode.AUTOMATIC for mode in asked)
 
 
 def settle(engine: Engine, period: date, policy: Policy) -> dict[str, dict[str, Any]]:

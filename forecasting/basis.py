@@ -7,7 +7,7 @@ one is kept too, with the items that it would have set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -17,18 +17,20 @@ from sqlalchemy import Engine
 from booking_core.read.bank import bank_settings
 from booking_core.read.forecasts import ForecastRun
 from booking_core.read.scores import level_shares
-from forecasting.autonomy import judged_days, region_modes
+from forecasting.autonomy import applies_by_itself, judged_days
 from forecasting.caps import with_funds
 from forecasting.decisions.autonomy import bad_plans
 from forecasting.decisions.guardrails import Veto
-from forecasting.decisions.policy import Policy
+from forecasting.decisions.plan import planned_units
+from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.quotas import BranchForecast, QuotaProposal
+from forecasting.decisions.shared import Place
 from forecasting.decisions.tune import Kept, Tuned, tuned_level
 from forecasting.fallback import weeks8_instead
 from forecasting.frames import QUANTILES
 from forecasting.retuning import fallbacks, region_proposals, usable_run, within_of
 from forecasting.sharing import with_totals
-from metrics.contract import BANK_SCOPE_ID, RegionMode
+from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def planning_basis(engine: Engine, region: str, day: date, policy: Policy) -> Ba
     else:
         tuned = _tuned(engine, region, day, policy)
         basis = replace(basis, tuned=tuned, condition="" if tuned is None else tuned.condition)
-    if region_modes(engine).get(region) is RegionMode.AUTOMATIC:
+    if applies_by_itself(engine, region):
         verdict = bad_plans(judged_days(engine, region, day, policy), policy)
         if not verdict.fit:
             return replace(basis, veto=Veto.BAD_PLANS, condition=verdict.condition)
@@ -88,11 +90,16 @@ def planning_basis(engine: Engine, region: str, day: date, policy: Policy) -> Ba
 
 
 def proposal_records(
-    engine: Engine, bases: Mapping[str, Basis], day: date, policy: Policy
+    engine: Engine,
+    bases: Mapping[str, Basis],
+    day: date,
+    policy: Policy,
+    standing: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, dict[str, Any]]:
     """The regions' proposals as they are kept: all that their guarded plans, and replays, are made from.
 
-    bases: of all regions of the period, since what is fixed above them is shared among all that plan.
+    bases: of all regions that are still to be planned in the period, since what is fixed above them is shared
+    among them. standing: the records of the others, whose shares of it are taken as decided.
     """
     paused = bank_settings(engine).paused
     asked: dict[str, list[QuotaProposal]] = {}
@@ -106,7 +113,8 @@ def proposal_records(
         asked[region] = with_funds(engine, found, day, policy)
         instead |= {} if region == BANK_SCOPE_ID else basis.forecasts or {}
         runs.append(basis.run)
-    shared = with_totals(engine, asked, day, runs[0], policy, instead) if runs else {}
+    decided = {place: units for record in standing for place, units in _decided(record).items()}
+    shared = with_totals(engine, asked, day, runs[0], policy, instead, decided) if runs else {}
     return {
         region: {
             "run_id": None if basis.run is None else basis.run.run_id,
@@ -118,6 +126,18 @@ def proposal_records(
             "items": [item.as_record() for item in shared.get(region, [])],
         }
         for region, basis in bases.items()
+    }
+
+
+def _decided(record: Mapping[str, Any]) -> dict[Place, int]:
+    """The units of branches' days that the record leads to."""
+    policy = policy_from(record["policy"])
+    items = [QuotaProposal.from_record(item) for item in record["items"]]
+    return {
+        (item.scope_id, date.fromisoformat(item.period_start)): planned_units(item, policy)
+        for item in items
+        if (item.scope_kind, item.period_kind, item.channel)
+        == (ScopeKind.BRANCH, PeriodKind.DAY, ALL_CHANNELS)
     }
 
 

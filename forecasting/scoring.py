@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -23,17 +23,21 @@ from forecasting.decisions.score import (
     summarise,
 )
 from forecasting.frames import QUANTILES
-from forecasting.judged import day_items, exact_demand, judged_plans, scored_day
+from forecasting.judged import Level, day_items, exact_demand, judged_plans, scored_day
+from metrics.contract import BANK_SCOPE_ID, ScopeKind
+
+BRANCH: Final = ScopeKind.BRANCH
 
 
 def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     """What the scores of the `score_days` days up to the period say, once all of them are scored."""
     since = period - timedelta(days=policy.score_days - 1)
-    actual = exact_demand(engine, since, period)
+    came = exact_demand(engine, since, period)
+    actual = {(scope_id, day): units for (kind, scope_id, day), units in came.items() if kind == BRANCH}
     forecasts = _forecasts(engine, since, period, actual)
-    planned = _plans(engine, since, period, actual, policy)
+    names = [*map(str, regions(engine)["region_id"]), BANK_SCOPE_ID]
+    planned = _plans(engine, names, since, period, came, policy)
     store.save_scores(engine, forecasts, planned)
-    names = [str(region) for region in regions(engine)["region_id"]]
     store.save_totals(
         engine,
         totals.plan_totals(engine, names, period, policy),
@@ -46,6 +50,8 @@ def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     summary = summarise([_as_score(row) for row in kept.to_dict("records")])
     plan_days = plan_scores(engine, since=since)
     plan_days = plan_days[plan_days["day"] <= pd.Timestamp(period)]
+    banks = plan_days["region_id"] == BANK_SCOPE_ID
+    of_bank, plan_days = plan_days[banks], plan_days[~banks]
     return {
         "scored_days": len(forecasts),
         "coverage80": summary.coverage80,
@@ -54,6 +60,9 @@ def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
         "plan_days": len(plan_days),
         "refused_units": float(plan_days["refused_units"].sum()),
         "refused_old_units": float(plan_days["refused_old_units"].sum()),
+        "bank_plan_days": len(of_bank),
+        "bank_refused_units": float(of_bank["refused_units"].sum()),
+        "bank_refused_old_units": float(of_bank["refused_old_units"].sum()),
         **_promises(engine, since, period),
     }
 
@@ -100,14 +109,19 @@ def _forecasts(
 
 
 def _plans(
-    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float], policy: Policy
+    engine: Engine,
+    names: Sequence[str],
+    since: date,
+    period: date,
+    came: Mapping[Level, float],
+    policy: Policy,
 ) -> list[PlanScore]:
-    """Scores of the plan that governed (or, in shadow, would have governed) each day and region."""
+    """Scores of the plan that governed (or, in shadow, would have governed) each day of regions and bank."""
     scored = plan_scores(engine, since=since)
     done = set(zip(scored["plan_id"], scored["day"].dt.date, strict=True))
     found = []
-    for region in regions(engine)["region_id"]:
-        judged = judged_plans(plans(engine, kind="quota", region=str(region), limit=4 * policy.score_days))
+    for region in names:
+        judged = judged_plans(plans(engine, kind="quota", region=region, limit=4 * policy.score_days))
         items: dict[str, pd.DataFrame] = {}
         for offset in range((period - since).days + 1):
             day = since + timedelta(days=offset)
@@ -116,7 +130,7 @@ def _plans(
                 continue
             if plan_id not in items:
                 items[plan_id] = day_items(engine, plan_id)
-            score = scored_day(plan_id, day, items[plan_id], actual)
+            score = scored_day(plan_id, day, items[plan_id], came)
             found += [] if score is None else [score]
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -25,19 +25,20 @@ from forecasting.decisions.score import (
     score_plan_total,
     score_server_day,
 )
-from forecasting.judged import day_items, exact_demand, judged_plans, scored_day
+from forecasting.judged import Level, day_items, exact_demand, judged_plans, scored_day
+from forecasting.retuning import within_of
 
 LATE_DAYS: Final = 7
 """How far a job that stood still catches up: plans whose last day passed earlier are not scored any more."""
 
 
-def plan_totals(engine: Engine, regions: list[str], period: date, policy: Policy) -> list[PlanTotal]:
-    """The scores of the plans whose last day passed lately and that have none yet."""
+def plan_totals(engine: Engine, names: Sequence[str], period: date, policy: Policy) -> list[PlanTotal]:
+    """The scores of the plans whose last day passed lately and that have none yet, of regions and "bank"."""
     oldest = period - timedelta(days=policy.plan_days + LATE_DAYS)
     done = set(plan_total_scores(engine, since=period - timedelta(days=LATE_DAYS))["plan_id"])
-    came: dict[tuple[str, date], float] | None = None
+    came: dict[Level, float] | None = None
     found = []
-    for region in regions:
+    for region in names:
         known = judged_plans(
             plans(engine, kind="quota", region=region, limit=4 * (policy.plan_days + LATE_DAYS))
         )
@@ -61,7 +62,7 @@ def plan_totals(engine: Engine, regions: list[str], period: date, policy: Policy
 
 
 def _waits(engine: Engine, region: str, first: date, last: date, period: date) -> Waits:
-    rows = waiting_days(engine, since=first, until=last, as_of=period, region=region)
+    rows = waiting_days(engine, since=first, until=last, as_of=period, region=within_of(region))
     waited = int(rows["waited"].sum())
     return Waits(waited, float(rows["days"].sum()) / waited if waited else None)
 

@@ -44,6 +44,15 @@ class PlanScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """The day limit of a region whose branches have limits of their own, without displaced units."""
+
+    new_units: int
+    old_units: int
+    """Had no plan set it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
     """Customers who waited for one of a plan's days."""
 
@@ -186,31 +195,49 @@ def score_plan_day(
     new: Mapping[str, int],
     old: Mapping[str, int],
     displaced: Mapping[str, int] | None = None,
+    whole: Whole | None = None,
 ) -> PlanScore:
-    """The score of a plan's day quotas on one day, over the branches that have demand and both limits.
+    """The score of a plan's day quotas on one day, over the scopes that have demand and both limits.
 
-    Demand is the uncensored ledger, so the counterfactual needs no guess. Only day quotas are judged:
-    week and month limits bind on what came before. displaced: units that wishes from elsewhere held when the
-    plan was made; the day's own demand has only the rest of either limit.
+    The scopes are branches, or the one whose own limits are all that the plan has: a region, the bank. Demand
+    is the uncensored ledger, so the counterfactual needs no guess. Only day quotas are judged: week and month
+    limits bind on what came before. displaced: units that wishes from elsewhere held when the plan was made;
+    the day's own demand has only the rest of either limit. whole: the limit above all of the scopes, where
+    one stands and the demand of all beneath it is known.
     """
     held = displaced or {}
     new = {branch: max(0, limit - held.get(branch, 0)) for branch, limit in new.items()}
     old = {branch: max(0, limit - held.get(branch, 0)) for branch, limit in old.items()}
     judged = [branch for branch in demand if branch in new and branch in old]
-    total_demand = sum(demand[b] for b in judged)
-    total_limit = sum(new[b] for b in judged)
-    refused = sum(max(0.0, demand[b] - new[b]) for b in judged)
+    wished = {branch: demand[branch] for branch in judged}
+    total_demand = sum(wished.values())
+    refused, idle = _refused_and_idle(wished, new, None if whole is None else whole.new_units)
+    refused_old, idle_old = _refused_and_idle(wished, old, None if whole is None else whole.old_units)
+    total_limit = total_demand - refused + idle
     return PlanScore(
         plan_id=plan_id,
         day=day,
         demand_units=total_demand,
         served_units=total_demand - refused,
         refused_units=refused,
-        idle_units=sum(max(0.0, new[b] - demand[b]) for b in judged),
-        refused_old_units=sum(max(0.0, demand[b] - old[b]) for b in judged),
-        idle_old_units=sum(max(0.0, old[b] - demand[b]) for b in judged),
+        idle_units=idle,
+        refused_old_units=refused_old,
+        idle_old_units=idle_old,
         regret_units=refused - max(0.0, total_demand - total_limit),
     )
+
+
+def _refused_and_idle(
+    demand: Mapping[str, float], limits: Mapping[str, int], whole: int | None
+) -> tuple[float, float]:
+    """What the limits, and one above them all, refuse of the demand; what is left of them."""
+    refused = sum(max(0.0, units - limits[scope]) for scope, units in demand.items())
+    idle = sum(max(0.0, limits[scope] - units) for scope, units in demand.items())
+    if whole is None:
+        return refused, idle
+    let_in = sum(demand.values()) - refused
+    served, total = min(let_in, whole), min(let_in + idle, whole)
+    return refused + let_in - served, total - served
 
 
 def newsvendor_cost(refused_units: float, idle_units: float, policy: Policy) -> float:

@@ -100,6 +100,36 @@ def test_a_plan_kept_for_being_bad_is_judged_by_what_it_would_have_set(engine: A
     assert (daily["plan_id"], daily["refused_units"], daily["refused_old_units"]) == ("p3", 10, 30)
 
 
+def test_the_banks_plan_is_scored_by_all_branches_together(engine: Any, bank: Bank) -> None:
+    """Its own day limits against their summed demand, apart from the regions'; not with a day known in part.
+
+    A region whose branches have no limits is judged by its own.
+    """
+    bank.add_region("south")
+    bank.add_branch("b2", "south")
+    days = [LAST - timedelta(days=n) for n in (2, 1, 0)]
+    before = str(days[0] - timedelta(days=1))
+    put(bank, t.plans, plan_row("all", before, region_id="bank"), plan_row("s", before, region_id="south"))
+    put(
+        bank, t.plan_items,
+        *(item_row("all", n, day, 40, scope_kind="bank", scope_id="bank") for n, day in enumerate(days)),
+        *(item_row("s", n, day, 3, scope_kind="region", scope_id="south") for n, day in enumerate(days)),
+    )  # fmt: skip
+    south = [demand_row(day, 5.0) | {"branch_id": "b2", "censored": n == 1} for n, day in enumerate(days)]
+    put(bank, t.demand_history, *south)
+    told = jobs.score(LAST.isoformat())
+    rows = plan_scores(engine, since=LAST - timedelta(days=30))
+    found = rows[rows["plan_id"] == "all"]
+    assert list(found["demand_units"]) == [40, 27]  # 35 and 5, 22 and 5; of the day between b2 had at least 5
+    assert list(found["refused_units"]) == [0, 0]
+    assert list(found["refused_old_units"]) == [20, 7]
+    assert list(rows.loc[rows["plan_id"] == "s", "refused_units"]) == [2, 2]
+    names = ("refused_units", "bank_plan_days", "bank_refused_units", "bank_refused_old_units")
+    assert [told[name] for name in names] == [5 + 2 + 2, 2, 0, 27]
+    totals = plan_total_scores(engine, since=LAST)
+    assert set(totals["plan_id"]) == {"p1", "all", "s"}
+
+
 def test_waiting_days_count_who_waits_still_and_not_who_left(engine: Any, bank: Bank) -> None:
     """From the day first wished to the one booked, to the last that suited, or to now."""
     slot = bank.add_slot(day=LAST + timedelta(days=4))

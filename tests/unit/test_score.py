@@ -12,6 +12,7 @@ from forecasting.decisions.score import (
     PlanScore,
     ServerQuarter,
     Waits,
+    Whole,
     newsvendor_cost,
     pinball_loss,
     score_forecast,
@@ -96,6 +97,19 @@ def test_units_held_by_displaced_wishes_are_not_there_for_the_days_own() -> None
 
 def plan_day(day: date, demand: dict[str, float], new: dict[str, int], old: dict[str, int]) -> PlanScore:
     return score_plan_day(plan_id="p", day=day, demand=demand, new=new, old=old)
+
+
+def test_a_limit_above_the_branches_refuses_too_and_leaves_less_idle() -> None:
+    """What a region's own limit turns away counts once; a limit above that does not bind changes nothing."""
+    limits = {"demand": {"a": 30.0, "b": 10.0}, "new": {"a": 20, "b": 20}, "old": {"a": 40, "b": 40}}
+    day = date(2026, 3, 9)
+    alone = score_plan_day(plan_id="p", day=day, **limits)
+    assert (alone.refused_units, alone.idle_units, alone.regret_units) == (10, 10, 10)
+    bound = score_plan_day(plan_id="p", day=day, whole=Whole(new_units=25, old_units=35), **limits)
+    assert (bound.refused_units, bound.idle_units, bound.served_units) == (15, 0, 25)
+    assert bound.regret_units == 0  # no other split of 25 units serves more
+    assert (bound.refused_old_units, bound.idle_old_units) == (5, 0)
+    assert score_plan_day(plan_id="p", day=day, whole=Whole(40, 80), **limits) == alone
 
 
 def test_a_whole_plan_is_the_sum_of_its_days_but_for_the_regret() -> None:
