@@ -204,7 +204,13 @@ def propose(period: str) -> list[str]:
         for region, basis in bases.items()
         if (told := standing[region]) is None or gives_way(told, basis.usable_run_id)
     ]
-    made = proposal_records(engine, bases, day, policy) if missing else {}
+    made = proposal_records(
+        engine,
+        {region: bases[region] for region in missing},
+        day,
+        policy,
+        [told for region, told in standing.items() if told is not None and region not in missing],
+    )
     for region in missing:
         body, replaced = made[region], standing[region]
         store.save_proposal(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from sqlalchemy import Engine
 
+from booking_core.read.bank import bank_settings
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import ForecastRun, part_levels, runs_of
 from forecasting.decisions.policy import Policy
@@ -27,12 +28,14 @@ from forecasting.decisions.trust import (
     YEAR_DAYS,
     Pool,
     WeekOnPaper,
+    closed_alike,
     past_ways,
     pooled,
     trust,
     trust_of_weeks,
 )
 from forecasting.frames import ID, TIME, VALUE, Floats, SamplePaths
+from forecasting.models.calendar import HOLIDAY, day_types
 from forecasting.models.components import MODEL_LEVELS
 from forecasting.models.paths import stratified_levels
 from forecasting.models.reconcile import quantile_functions
@@ -60,14 +63,16 @@ def pool_of(
     """
     if not policy.trust_weeks or not paths:
         return None
-    past = _Past.read(engine, sorted(paths), day, YEAR_DAYS + WEEK * policy.trust_weeks)
+    # two weeks more than are asked of it: a branch's first day may be a closed one, of which nothing is known
+    past = _Past.read(engine, sorted(paths), day, YEAR_DAYS + WEEK * (policy.trust_weeks + 2))
+    country = bank_settings(engine).country
     told = part_levels(engine, [run.run_id], list(paths))
     now = {branch: told.get((run.run_id, branch), {}) for branch in paths}
     models = sorted({part for parts in now.values() for part in parts} - {FORECAST})
     whole = past.whole(day)
     if not models and not whole:
         return None
-    weights = trust_of_weeks(_weeks(engine, past, models, day, policy))
+    weights = trust_of_weeks(_weeks(engine, past, models, day, policy, country))
     if not weights:
         weights = trust(dict.fromkeys([FORECAST, *models, *PRIOR], 0.0))
     first, found = day + timedelta(days=1), {}
@@ -85,7 +90,8 @@ def pool_of(
             ways |= {way: rows[0] for way, rows in past_ways(past.until(day, [branch]), steps).items()}
         known = {way: weight for way, weight in weights.items() if way in ways}
         share = sum(known.values())
-        pool = pooled(_closed_alike(ways), {way: weight / share for way, weight in known.items()})
+        ways = closed_alike(ways, _holidays(first, steps, country))
+        pool = pooled(ways, {way: weight / share for way, weight in known.items()})
         found[branch] = SamplePaths(first, pool.T)
     return Pool(weights, found | {branch: each.paths for branch, each in (instead or {}).items()})
 
@@ -117,9 +123,12 @@ class _Past:
 
 
 def _weeks(
-    engine: Engine, past: _Past, models: Sequence[str], day: date, policy: Policy
+    engine: Engine, past: _Past, models: Sequence[str], day: date, policy: Policy, country: str
 ) -> list[WeekOnPaper]:
-    """The last weeks, oldest first, of which a run was made on the eve; the branches whose models it kept."""
+    """The last weeks, oldest first, of which a run was made on the eve, and the branches that it forecast.
+
+    Where it did not keep one of the models, the forecast stands in for it, as it does on the days to come.
+    """
     eves = [day - timedelta(days=WEEK * back) for back in range(policy.trust_weeks, 0, -1)]
     runs = runs_of(engine, "demand", eves)
     judged = past.whole(eves[-1])
@@ -132,24 +141,27 @@ def _weeks(
         members, levels = [], []
         for branch in judged:
             parts = told.get((runs.get(eve, ""), branch), {})
-            rows = [_from(parts.get(name), first, WEEK) for name in [FORECAST, *models]]
-            if past.since[branch] <= eve - timedelta(days=YEAR_DAYS - 1) and all(r is not None for r in rows):
-                members.append(branch)
-                levels.append([_as_paths(row) for row in rows if row is not None])
+            own = _from(parts.get(FORECAST), first, WEEK)
+            if own is None or past.since[branch] > eve - timedelta(days=YEAR_DAYS - 1):
+                continue
+            said = [_from(parts.get(name), first, WEEK) for name in models]
+            members.append(branch)
+            levels.append([_as_paths(row) for row in [own, *(own if row is None else row for row in said)]])
         if not members:
             continue
         ways = {name: np.stack([row[n] for row in levels]) for n, name in enumerate([FORECAST, *models])}
         known = past.until(eve, members)
         came = past.until(eve + timedelta(days=WEEK), members)[:, -WEEK:]
         usual = float(known[:, -YEAR_DAYS:].mean(axis=1).sum())
-        weeks.append(WeekOnPaper(_closed_alike(ways | past_ways(known, WEEK)), came, usual))
+        alike = closed_alike(ways | past_ways(known, WEEK), _holidays(first, WEEK, country))
+        weeks.append(WeekOnPaper(alike, came, usual))
     return weeks
 
 
-def _closed_alike(ways: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The ways with nothing on the days that the forecast knows to be closed: no past knows the calendar."""
-    closed = ways[FORECAST][..., -1:] <= 0
-    return {way: np.where(closed, 0.0, paths) for way, paths in ways.items()}
+def _holidays(first: date, days: int, country: str) -> npt.NDArray[np.bool_]:
+    """Which of the days are holidays of the country, (days,)."""
+    table = day_types(pd.date_range(first, periods=days, freq="D", unit="us"), country)
+    return (table["kind"] == HOLIDAY).to_numpy(dtype=np.bool_)
 
 
 def _from(part: tuple[date, npt.NDArray[np.float32]] | None, first: date, days: int) -> Floats | None:

@@ -28,12 +28,13 @@ def with_totals(
     run: ForecastRun,
     policy: Policy,
     instead: Mapping[str, BranchForecast] | None = None,
+    decided: Mapping[Place, int] | None = None,
 ) -> dict[str, list[QuotaProposal]]:
     """The proposals by region, the branches' days after `day` cut to their shares of what is fixed above.
 
     Fixed are the limits that the policy names, and every day's funds of a region or the bank. asked: of all
-    regions that are planned, since they may share one total; the days of the others keep their limits. Where
-    a branch is planned from `instead`, these are its forecasts.
+    regions that are planned, since they may share one total; the days of the others keep their limits, or
+    have what was `decided` for them before. A branch that is planned from `instead` has these forecasts.
     """
     kept = {region: kept_fixed(proposals, policy) for region, proposals in asked.items()}
     totals = _totals(engine, day, policy)
@@ -43,6 +44,9 @@ def with_totals(
     choices = series_choices(engine, run.run_id, None)
     models = dict(zip(choices["branch_id"], choices["champion"], strict=True))
     paths = reforecast(engine, run.run_id, until=first)
+    known = branches(engine)
+    open_ones = set(known.loc[known["active"], "branch_id"])
+    paths = {branch: found for branch, found in paths.items() if branch in open_ones}
     forecasts = {branch: BranchForecast(models[branch], found) for branch, found in paths.items()}
     last = max(total.last for total in totals)
     booked = live_bookings(engine, since=first, until=last)
@@ -59,7 +63,7 @@ def with_totals(
         forecasts | dict(instead or {}),
         used,
         policy,
-        kept=_standing(engine, first, last),
+        kept=_standing(engine, first, last) | dict(decided or {}),
         pool=pool,
     )
     rest = iter(shared)
@@ -79,9 +83,11 @@ def _standing(engine: Engine, first: date, last: date) -> dict[Place, int]:
 
 
 def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:
-    """What is fixed for the days after `day`, the narrowest scope first."""
+    """What is fixed for the days after `day`, the narrowest scope first.
+
+    Closed branches are members, too: what is booked there is taken from the total.
+    """
     known = branches(engine)
-    known = known[known["active"]]
     members = {
         (str(ScopeKind.BANK), BANK_SCOPE_ID): tuple(known["branch_id"]),
         **{

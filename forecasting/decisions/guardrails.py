@@ -88,6 +88,8 @@ class LimitInputs:
     """See `ceiling_of`; None = no ceiling."""
     funds_cap_units: int | None = None
     """Units that the funds of its days pay out; None = no limit on funds."""
+    shares_total: bool = False
+    """Cut to its share of a total that a person fixed: no step downward is too large then."""
 
 
 def max_step_up(value: int, inputs: LimitInputs, policy: Policy) -> Guarded:
@@ -105,7 +107,7 @@ def max_step_up(value: int, inputs: LimitInputs, policy: Policy) -> Guarded:
 
 def max_step_down(value: int, inputs: LimitInputs, policy: Policy) -> Guarded:
     """The value, at least `max_step_down_ratio` times the old limit (a small step is always allowed)."""
-    if inputs.old_units is None:
+    if inputs.old_units is None or inputs.shares_total:
         return Guarded(value, "", None)
     least = min(
         math.ceil(inputs.old_units * policy.max_step_down_ratio), inputs.old_units - policy.min_step_units

@@ -25,6 +25,8 @@ from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 KEEP = "keep"
 """Model of a plan that changes nothing."""
+SHARED_TOTAL = "shared_total"
+"""What an item's inputs name where a fixed total cut it."""
 WEEKS8 = "weeks8"
 """Model of a plan made from the fallback alone."""
 NEWER_FIELD: Final = "auto_band_least_ratio"
@@ -262,6 +264,8 @@ def _quota_item(proposal: QuotaProposal, policy: Policy, *, earlier: bool) -> di
         caps = {"staff_cap_units": proposal.staff_cap_units, "funds_cap_units": proposal.funds_cap_units}
         return item | {"inputs": known | {"bound": []} | caps}
     limits = limits_of(proposal, policy)
+    if SHARED_TOTAL in proposal.inputs and not earlier:
+        limits = replace(limits, shares_total=True)
     guarded, bound = guard_limit(proposal.proposed, limits, policy)
     if held_back:
         lowered_by = guard_limit(proposal.proposed + held_back, limits, policy)[0].value - guarded.value
@@ -278,6 +282,14 @@ def _quota_item(proposal: QuotaProposal, policy: Policy, *, earlier: bool) -> di
             "funds_cap_units": limits.funds_cap_units,
         },
     }
+
+
+def planned_units(item: QuotaProposal, policy: Policy) -> int:
+    """What the proposal's limit becomes: guarded, or kept as it stands."""
+    if item.proposed is None:
+        return item.old_units
+    limits = replace(limits_of(item, policy), shares_total=SHARED_TOTAL in item.inputs)
+    return guard_limit(item.proposed, limits, policy)[0].value
 
 
 def limits_of(proposal: QuotaProposal, policy: Policy) -> LimitInputs:

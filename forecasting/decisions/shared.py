@@ -18,7 +18,7 @@ import numpy as np
 
 from forecasting.decisions.allocation import Integers, split_total
 from forecasting.decisions.guardrails import guard_limit
-from forecasting.decisions.plan import limits_of
+from forecasting.decisions.plan import SHARED_TOTAL, limits_of
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, QuotaProposal, sufficient_units
 from forecasting.decisions.trust import Pool
@@ -28,6 +28,8 @@ from metrics.contract import ALL_CHANNELS, PeriodKind, ScopeKind
 Place = tuple[str, date]
 """Branch and day."""
 
+ASKED: Final = "asked_units"
+"""What an item's inputs tell of: its units before any total cut it."""
 FIXED: Final = "fixed"
 """Why the limit itself is kept: a person set it."""
 
@@ -76,20 +78,31 @@ def share_out(
     proposals: of all plans whose branches share the totals. forecasts, used (units in use by branch and day):
     of all members. kept: the limits of days that nobody plans; a member's day without any limit is taken to
     ask for its own quantile. pool: what is shared out by, from the same first day on; None: the forecasts
-    alone. A day gets no more than its guardrails let it have, so that nothing goes where it cannot be used.
-    Of several totals that bind the least counts. Branches that are not forecast to the total's last day have
-    no share but what they use already.
+    alone. A day gets no more than its guardrails let it have, so that nothing goes where it cannot be used;
+    how far it falls at once is no matter where a person fixed the total. Of several totals that bind the
+    least counts. Branches that are not forecast to the total's last day have no share but what they use.
     """
     shared = list(proposals)
+    whole = {
+        (p.scope_id, date.fromisoformat(p.period_start)): place
+        for place, p in enumerate(shared)
+        if (p.scope_kind, p.period_kind, p.channel) == (ScopeKind.BRANCH, PeriodKind.DAY, ALL_CHANNELS)
+    }
+    asked = {cell: place for cell, place in whole.items() if shared[place].proposed is not None}
+    stands = dict(kept or {}) | {cell: shared[place].old_units for cell, place in whole.items()}
     for total in totals:
-        told_of = [branch for branch in total.members if _reaches(forecasts.get(branch), total)]
+        told_of = {branch for branch in total.members if _reaches(forecasts.get(branch), total)}
         days = [total.first + timedelta(days=n) for n in range((total.last - total.first).days + 1)]
-        cells = [(branch, day) for branch in told_of for day in days]
+        cells, elsewhere = [], 0
+        for cell in ((branch, day) for branch in total.members for day in days):
+            if cell[0] in told_of and (cell in asked or cell not in stands):
+                cells.append(cell)
+            else:  # nobody plans it: its limit stands, or what it holds
+                elsewhere += max(stands.get(cell, 0) if cell[0] in told_of else 0, used.get(cell, 0))
         if cells:
-            others = set(total.members) - set(told_of)
-            elsewhere = sum(used.get((branch, day), 0) for branch in others for day in days)
             paths = _paths(cells, {branch: forecasts[branch].paths for branch in told_of})
-            known = _Cells.of(cells, paths, shared, used, kept or {}, policy)
+            mine = {cell: asked[cell] for cell in cells if cell in asked}
+            known = _Cells.of(cells, paths, mine, shared, used, policy)
             shared = _shared(shared, total, known, max(total.units - elsewhere, 0), pool)
     return shared
 
@@ -105,8 +118,6 @@ class _Cells:
     """(cells, paths) of the forecast alone."""
     beside: Floats
     """Units that come on top of the day's own demand: displaced ones, those on hand, the waitlist's."""
-    least: Integers
-    """What the cell holds already, and the policy's floor: below it nothing goes."""
     floors: Integers
     caps: Integers
 
@@ -115,39 +126,29 @@ class _Cells:
         cls,
         cells: list[Place],
         paths: Floats,
+        asked: dict[Place, int],
         proposals: Sequence[QuotaProposal],
         used: Mapping[Place, int],
-        kept: Mapping[Place, int],
         policy: Policy,
     ) -> Self:
         """The cells as the proposals and their guardrails have them."""
-        whole = {
-            (p.scope_id, date.fromisoformat(p.period_start)): place
-            for place, p in enumerate(proposals)
-            if (p.scope_kind, p.period_kind, p.channel) == (ScopeKind.BRANCH, PeriodKind.DAY, ALL_CHANNELS)
-        }
-        asked = {
-            cell: whole[cell]
-            for cell in cells
-            if cell in whole and proposals[whole[cell]].proposed is not None
-        }
         levels = [proposals[asked[c]].quantile if c in asked else policy.service_level for c in cells]
         alone = _at_levels(paths, levels)
-        held = np.array([used.get(cell, 0) for cell in cells], dtype=np.int64)
-        floors, caps = held.copy(), np.maximum(np.ceil(alone - 1e-9).astype(np.int64), held)
+        floors = np.array([used.get(cell, 0) for cell in cells], dtype=np.int64)
+        caps = np.maximum(np.ceil(alone - 1e-9).astype(np.int64), floors)
         beside = np.zeros(len(cells))
         for row, cell in enumerate(cells):
             if cell in asked:
                 proposal = proposals[asked[cell]]
-                limits, wanted = limits_of(proposal, policy), float(proposal.proposed or 0.0)
+                limits = replace(limits_of(proposal, policy), shares_total=True)
+                least = guard_limit(0.0, limits, policy)[0].value
+                floors[row] = max(floors[row], least)
+                caps[row] = max(
+                    floors[row], guard_limit(float(proposal.proposed or 0.0), limits, policy)[0].value
+                )
+                wanted = float(proposal.inputs.get(ASKED, proposal.proposed or 0.0))
                 beside[row] = max(0.0, wanted - float(alone[row]))
-                floors[row], caps[row] = (guard_limit(u, limits, policy)[0].value for u in (0.0, wanted))
-            elif cell in kept or cell in whole:
-                stands = proposals[whole[cell]].old_units if cell in whole else kept[cell]
-                floors[row] = caps[row] = stands
-        floors = np.maximum(floors, held)
-        least = np.minimum(np.maximum(held, policy.floor_units), floors)
-        return cls(cells, asked, paths, beside, least, floors, np.maximum(floors, caps))
+        return cls(cells, asked, paths, beside, floors, caps)
 
 
 def _shared(
@@ -156,11 +157,8 @@ def _shared(
     """The proposals with the total shared out among the cells, where they ask for more."""
     if int(known.caps.sum()) <= units_left:
         return proposals
-    floors, caps = known.floors, known.caps
-    if int(floors.sum()) > units_left:  # limits on steps give way to the total
-        floors, caps = known.least, floors
     own = known.paths if pool is None else _paths(known.cells, pool.paths)
-    split = split_total(units_left, own + known.beside[:, None], floors=floors, caps=caps)
+    split = split_total(units_left, own + known.beside[:, None], floors=known.floors, caps=known.caps)
     shared = list(proposals)
     for row, cell in enumerate(known.cells):
         units = int(split.units[row])
@@ -168,8 +166,8 @@ def _shared(
             continue
         proposal = proposals[known.asked[cell]]
         told = {
-            "asked_units": proposal.inputs.get("asked_units", proposal.proposed),
-            "shared_total": total.name,
+            ASKED: proposal.inputs.get(ASKED, proposal.proposed),
+            SHARED_TOTAL: total.name,
             "shared_total_units": total.units,
             "one_more_is_used": round(split.worth, 3),
         }

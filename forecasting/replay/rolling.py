@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from forecasting.decisions.trust import FORECAST
 from forecasting.frames import Floats
 from forecasting.models.components import COMPONENTS, MODEL_LEVELS, PROPHET, WEEKS8
 from forecasting.models.panel import panel_of
@@ -41,16 +42,16 @@ class Rolling:
 
     @property
     def models(self) -> dict[str, Floats]:
-        """What a total is shared out by: the forecast, and its models that answered every night.
+        """What a total is shared out by: the forecast and its models; it stands in for a mute one.
 
         weeks8 is left out: the past eight weeks are a way of their own already (decisions.trust).
         """
-        sound = {
-            name: levels
+        said = {
+            name: np.where(np.isfinite(levels).all(axis=(2, 3), keepdims=True), levels, self.levels)
             for name, levels in self.parts.items()
-            if name != WEEKS8 and np.isfinite(levels).all()
+            if name != WEEKS8
         }
-        return {"forecast": self.levels} | sound
+        return {FORECAST: self.levels} | said
 
 
 def rolling_forecasts(

@@ -7,7 +7,10 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from booking_core import tables_forecast as tf
+from booking_core.database import write_transaction
 from booking_core.read.forecasts import latest_run
 from booking_core.read.plans import plan_items
 from forecasting import jobs
@@ -122,6 +125,14 @@ def test_a_total_is_not_shared_by_a_forecast_that_was_wrong_for_weeks(sqlite_ban
     assert units[friday] > units[sunday]
     assert told[0]["forecast"] + told[0]["daytype"] < 0.05
     assert sum(told[0].values()) == pytest.approx(1.0, abs=0.01)
+    # a model that the weeks before did not have is trusted no more than the forecast was
+    with write_transaction(sqlite_bank.engine) as connection:
+        part = {"run_id": run.run_id, "part": "daytype"}
+        same = [tf.forecast_parts.c[name] == value for name, value in part.items()]
+        connection.execute(update(tf.forecast_parts).where(*same).values(part="prophet"))
+    units, told = shared(policy)
+    assert units[friday] > units[sunday]
+    assert told[0]["forecast"] + told[0]["prophet"] < 0.05
     units, told = shared(replace(policy, trust_weeks=0))
     assert units[friday] < units[sunday]
     assert not told

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
+from forecasting.decisions.plan import plan_of_record
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, QuotaProposal
 from forecasting.decisions.shared import FIXED, FixedTotal, kept_fixed, share_out
@@ -60,8 +61,7 @@ def test_a_total_that_does_not_bind_changes_nothing() -> None:
 
 def test_a_total_that_binds_is_used_up_and_worth_the_same_everywhere() -> None:
     """The days take exactly the total, and one more unit has the same chance to be used in each."""
-    free = Policy(max_step_down_ratio=0.01)
-    shared = share_out(ASKED, [total(120, "big", "small")], FORECASTS, {}, free)
+    shared = share_out(ASKED, [total(120, "big", "small")], FORECASTS, {}, Policy())
     assert sum(units or 0 for units in units_of(shared)) == 120
     chances = [
         (FORECASTS[p.scope_id].paths.values[:, place % DAYS] >= (p.proposed or 0) + 1).mean()
@@ -91,9 +91,9 @@ def test_nothing_goes_where_a_guardrail_would_take_it_away_again() -> None:
     staffed = [asks("a", 0, 26, staff_cap_units=5), asks("b", 0, 26)]
     shared = share_out(staffed, [one_day], forecasts, {}, Policy())
     assert units_of(shared) == [26, 25]  # the guardrail makes 5 of the first
-    stepped = [asks("a", 0, 26, old_units=6), asks("b", 0, 26, old_units=60)]
-    shared = share_out(stepped, [total(40, "a", "b", last=0)], forecasts, {}, Policy())
-    assert units_of(shared) == [10, 26]  # the second cannot fall below 30 at once: the first has the rest
+    stepped = [asks("a", 0, 26, old_units=4), asks("b", 0, 26)]
+    shared = share_out(stepped, [one_day], forecasts, {}, Policy())
+    assert units_of(shared) == [26, 18]  # at most 12 of the first: three times what it had
     frozen = [asks("a", 0, 26, proposed=None, old_units=5, keep_reason="frozen"), asks("b", 0, 40)]
     shared = share_out(frozen, [one_day], forecasts, {}, Policy())
     assert units_of(shared) == [None, 25]
@@ -109,17 +109,46 @@ def test_all_plans_that_share_a_total_share_it_together() -> None:
     assert units[0] - units[1] == pytest.approx(20, abs=3)
 
 
-def test_days_that_nobody_plans_keep_their_limits() -> None:
-    """A vetoed region's limits are taken off the total as they stand."""
+@pytest.mark.parametrize(("units", "left"), [(60, 25), (40, 5)])
+def test_days_that_nobody_plans_keep_their_limits(units: int, left: int) -> None:
+    """A vetoed region's limits are taken off the total as they stand, however little that leaves."""
     shared = share_out(
         [asks("b", 0, 48)],
-        [total(60, "a", "b", last=0)],
+        [total(units, "a", "b", last=0)],
         {"a": forecast(40), "b": forecast(40, seed=2)},
         {},
         Policy(),
         kept={("a", FIRST): 35},
     )
-    assert units_of(shared) == [25]
+    assert units_of(shared) == [left]
+
+
+def test_a_share_of_a_total_is_no_step_too_large() -> None:
+    """What a total leaves is what the plan sets, also far below the limits in force; else steps bind."""
+    limits = [asks(branch, day, 30, old_units=80) for branch in ("a", "b") for day in range(DAYS)]
+    forecasts = {"a": forecast(26), "b": forecast(26, seed=2)}
+    shared = share_out(limits, [total(60, "a", "b")], forecasts, {}, Policy())
+
+    def planned(proposals: list[QuotaProposal]) -> list[int]:
+        record = {"run_id": "r", "veto": None, "condition": "", "policy": Policy().as_record()}
+        items = [proposal.as_record() for proposal in proposals]
+        plan = plan_of_record("2026-11-30", "north", record | {"items": items})
+        return [item["new_limit"] for item in plan["items"]]
+
+    assert sum(planned(shared)) == 60
+    assert planned(limits) == [40] * 6
+
+
+def test_a_second_total_takes_but_never_gives_back() -> None:
+    """A wide total leaves what a narrow one cut as it is, and cuts the others alone."""
+    totals = [
+        FixedTotal("region:north:week", ("big",), FIRST, FIRST + timedelta(days=DAYS - 1), 50),
+        total(80, "big", "small"),
+    ]
+    shared = share_out([replace(p, old_units=60) for p in ASKED], totals, FORECASTS, {}, Policy())
+    units = [units or 0 for units in units_of(shared)]
+    assert sum(units[:DAYS]) <= 50
+    assert sum(units) <= 80
 
 
 def test_branches_that_other_plans_hold_take_part() -> None:

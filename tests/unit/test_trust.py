@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from forecasting.decisions.allocation import split_total
 from forecasting.decisions.trust import (
     ANY_DAY,
+    FORECAST,
     LAST_WEEK,
     MODELS_PRIOR,
     POOL_PATHS,
     PRIOR,
     WEEKS8,
     YEAR,
+    closed_alike,
     faded,
     past_ways,
     pooled,
@@ -101,6 +103,17 @@ def test_a_total_shared_by_the_pool_is_worth_the_same_everywhere() -> None:
     chances = (cells >= split.units[:, None] + 1).mean(axis=1)
     assert chances.max() - chances.min() < 0.05
     assert split.units.sum() == 1_000
+
+
+def test_a_dead_forecast_does_not_close_the_bank() -> None:
+    """A forecast of nothing is believed on holidays and on weekdays on which nobody ever came."""
+    past = np.tile([20.0, 20, 20, 20, 20, 0, 0], 52)[None, :]
+    ways = past_ways(past, 7) | {FORECAST: np.zeros((1, 7, 5))}
+    holidays = np.array([False, True, False, False, False, False, False])
+    alike = closed_alike(ways, holidays)
+    open_days = alike[YEAR][0].max(axis=1) > 0
+    assert open_days.tolist() == [True, False, True, True, True, False, False]
+    assert (alike[ANY_DAY][0].max(axis=1) > 0).tolist() == open_days.tolist()
 
 
 def test_a_day_without_usual_demand_teaches_nothing() -> None:
