@@ -25,7 +25,7 @@ check: setup ## lint, format, types, import rules
 	@echo "check: import rules"; .venv/bin/lint-imports --no-cache
 
 test: setup tools check ## set up and run the suite
-	@echo "test: unit, property, integration, end to end"; $(PY) -m pytest -m "not proof" -n 2 --dist loadfile
+	@echo "test: unit, property, integration, end to end"; $(PY) -m pytest -m "not proof" -n 3 --dist loadfile
 
 proof: setup tools ## the long proofs
 	@echo "proof: long proofs"; $(PY) -m pytest -m proof
