@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import Engine
@@ -23,17 +24,19 @@ from forecasting.decisions.score import (
     summarise,
 )
 from forecasting.frames import QUANTILES
-from forecasting.judged import Level, day_items, exact_demand, judged_plans, scored_day
-from metrics.contract import BANK_SCOPE_ID, ScopeKind
-
-BRANCH: Final = ScopeKind.BRANCH
+from forecasting.judged import Level, exact_demand, judged_items, judged_plans, scored_day
+from metrics.contract import BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 
 def score_until(engine: Engine, period: date, policy: Policy) -> dict[str, Any]:
     """What the scores of the `score_days` days up to the period say, once all of them are scored."""
     since = period - timedelta(days=policy.score_days - 1)
     came = exact_demand(engine, since, period)
-    actual = {(scope_id, day): units for (kind, scope_id, day), units in came.items() if kind == BRANCH}
+    actual = {
+        (scope_id, day): units
+        for (kind, scope_id, day), units in came.items()
+        if kind == ScopeKind.BRANCH and not math.isnan(units)
+    }
     forecasts = _forecasts(engine, since, period, actual)
     names = [*map(str, regions(engine)["region_id"]), BANK_SCOPE_ID]
     planned = _plans(engine, names, since, period, came, policy)
@@ -129,7 +132,8 @@ def _plans(
             if earlier.empty or (plan_id := str(earlier["plan_id"].iloc[0]), day) in done:
                 continue
             if plan_id not in items:
-                items[plan_id] = day_items(engine, plan_id)
+                found_items = judged_items(engine, plan_id)
+                items[plan_id] = found_items[found_items["period_kind"] == PeriodKind.DAY]
             score = scored_day(plan_id, day, items[plan_id], came)
             found += [] if score is None else [score]
     return found

@@ -25,27 +25,27 @@ from forecasting.decisions.score import (
     score_plan_total,
     score_server_day,
 )
-from forecasting.judged import Level, day_items, exact_demand, judged_plans, scored_day
+from forecasting.judged import Level, exact_demand, judged_items, judged_plans, scored_day
 from forecasting.retuning import within_of
 
+MONTH_DAYS: Final = 31
+"""A plan without day quotas is judged by its first week or month, whose last day lies no further ahead."""
 LATE_DAYS: Final = 7
 """How far a job that stood still catches up: plans whose last day passed earlier are not scored any more."""
 
 
 def plan_totals(engine: Engine, names: Sequence[str], period: date, policy: Policy) -> list[PlanTotal]:
     """The scores of the plans whose last day passed lately and that have none yet, of regions and "bank"."""
-    oldest = period - timedelta(days=policy.plan_days + LATE_DAYS)
+    oldest = period - timedelta(days=max(policy.plan_days, MONTH_DAYS) + LATE_DAYS)
     done = set(plan_total_scores(engine, since=period - timedelta(days=LATE_DAYS))["plan_id"])
     came: dict[Level, float] | None = None
     found = []
     for region in names:
-        known = judged_plans(
-            plans(engine, kind="quota", region=region, limit=4 * (policy.plan_days + LATE_DAYS))
-        )
+        known = judged_plans(plans(engine, kind="quota", region=region, limit=4 * (period - oldest).days))
         for plan_id in known.loc[known["period"] >= oldest.isoformat(), "plan_id"]:
             if plan_id in done:
                 continue
-            items = day_items(engine, plan_id)
+            items = judged_items(engine, plan_id)
             if items.empty or not period - timedelta(days=LATE_DAYS) <= items["day"].max() <= period:
                 continue
             if came is None:
@@ -55,8 +55,9 @@ def plan_totals(engine: Engine, names: Sequence[str], period: date, policy: Poli
                 for day in sorted(set(items["day"]))
                 if (score := scored_day(plan_id, day, items, came)) is not None
             ]
-            waits = _waits(engine, region, items["day"].min(), items["day"].max(), period)
-            total = score_plan_total(plan_id, days, waits, policy)
+            first = items["first"].min()
+            waits = _waits(engine, region, first, items["day"].max(), period)
+            total = score_plan_total(plan_id, days, waits, policy, first_day=first)
             found += [] if total is None else [total]
     return found
 

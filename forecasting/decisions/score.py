@@ -249,9 +249,12 @@ def newsvendor_cost(refused_units: float, idle_units: float, policy: Policy) -> 
 
 
 def score_plan_total(
-    plan_id: str, days: Sequence[PlanScore], waits: Waits, policy: Policy
+    plan_id: str, days: Sequence[PlanScore], waits: Waits, policy: Policy, *, first_day: date | None = None
 ) -> PlanTotal | None:
-    """The score of a whole plan from those of its days; None where no day could be judged."""
+    """The score of a whole plan from those of its days; None where no day could be judged.
+
+    first_day: of what the scores sum up, where one spans several days up to its own.
+    """
     if not days:
         return None
     demand, refused, idle = (
@@ -264,7 +267,7 @@ def score_plan_total(
     total_limit = demand - refused + idle
     return PlanTotal(
         plan_id=plan_id,
-        first_day=min(day.day for day in days),
+        first_day=min([day.day for day in days] + ([] if first_day is None else [first_day])),
         last_day=max(day.day for day in days),
         demand_units=demand,
         served_units=demand - refused,

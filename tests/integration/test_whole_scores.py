@@ -130,6 +130,33 @@ def test_the_banks_plan_is_scored_by_all_branches_together(engine: Any, bank: Ba
     assert set(totals["plan_id"]) == {"p1", "all", "s"}
 
 
+def test_a_plan_without_day_limits_is_scored_by_its_month(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month's limit, less what was used before the plan, against the demand of the days that were left."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", bank.url)
+    last = date(2026, 2, 28)
+    left = [last - timedelta(days=n) for n in range(3)]
+    month = {
+        "scope_kind": "bank", "scope_id": "bank", "period_kind": "month",
+        "inputs": {"unplanned_units": 70, "days": 3, "used_before_units": 40, "displaced_units": 5},
+    }  # fmt: skip
+    put(bank, t.plans, plan_row("all", str(last - timedelta(days=3)), region_id="bank"))
+    put(
+        bank, t.plan_items, item_row("all", 0, date(2026, 2, 1), 100, **month),
+        item_row("all", 1, date(2026, 3, 1), 900, **month | {"inputs": {"days": 31}}),
+    )  # fmt: skip
+    put(bank, t.demand_history, *(demand_row(day, 20.0) for day in [last - timedelta(days=3), *left]))
+    jobs.score((last - timedelta(days=1)).isoformat())
+    assert plan_total_scores(bank.engine, since=left[-1]).empty
+    jobs.score(last.isoformat())
+    [total] = plan_total_scores(bank.engine, since=last).to_dict("records")
+    assert (total["first_day"].date(), total["last_day"].date()) == (left[-1], last)
+    assert (total["demand_units"], total["refused_units"], total["idle_units"]) == (60, 5, 0)
+    assert (total["refused_old_units"], total["cost_old"]) == (35, pytest.approx(9 * 35))
+    assert plan_scores(bank.engine, since=left[-1]).empty
+
+
 def test_waiting_days_count_who_waits_still_and_not_who_left(engine: Any, bank: Bank) -> None:
     """From the day first wished to the one booked, to the last that suited, or to now."""
     slot = bank.add_slot(day=LAST + timedelta(days=4))
