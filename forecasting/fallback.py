@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 from booking_core.read.bank import bank_settings
 from booking_core.read.demand import demand
 from booking_core.read.forecasts import ForecastRun, sample_paths
-from booking_core.read.scores import forecast_scores
+from booking_core.read.scores import scored_medians
 from forecasting.decisions.guardrails import Verdict, Veto, fallback_no_better, stale
 from forecasting.decisions.plan import WEEKS8
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast
-from forecasting.frames import ID, TIME, VALUE, Floats, SamplePaths
+from forecasting.frames import ID, TIME, VALUE, SamplePaths
 from forecasting.models.bounds import at_least_days, filled_series
 from forecasting.models.paths import arrange, ranks_of
 from forecasting.models.weeks8 import weeks8_levels, weeks8_paths
@@ -95,22 +95,27 @@ def _paths(
 def _better(
     engine: Engine, histories: Mapping[str, pd.Series], day: date, region: str | None, policy: Policy
 ) -> Verdict:
-    """Whether weeks8, asked before the last `drift_days` days, would have erred less than what was live."""
+    """Whether weeks8 would have erred less than what was live, on the last `drift_days` days.
+
+    Median against median, which absolute error asks for (Gneiting 2011, "Making and evaluating point
+    forecasts"): a mean would lose to it at small counts though it is right. Each at the live one's horizon.
+    """
     since = day - timedelta(days=policy.drift_days - 1)
-    live = forecast_scores(engine, since=since, region=region)
-    live = live[live["day"].dt.date <= day].sort_values("horizon_days")
-    live = live.drop_duplicates(["branch_id", "day"])
     error_live = error_weeks8 = 0.0
-    for branch, rows in live.groupby("branch_id"):
-        if str(branch) not in histories:
+    for branch, rows in scored_medians(engine, since=since, until=day, region=region).groupby("branch_id"):
+        if (daily := histories.get(str(branch))) is None:
             continue
-        past = histories[str(branch)].loc[: pd.Timestamp(since) - pd.Timedelta(days=1)]
-        if len(past) < LEAST_DAYS:
-            continue
-        steps = (day - past.index[-1].date()).days
-        medians: Floats = weeks8_levels(past.to_numpy(), steps, np.array([0.5]), season=WEEK)[0]
-        ahead = (rows["day"] - past.index[-1]).dt.days.to_numpy() - 1
-        actual = rows["actual"].to_numpy()
-        error_live += float(np.abs(actual - rows["mean"].to_numpy()).sum())
-        error_weeks8 += float(np.abs(actual - medians[ahead]).sum())
+        values, first = daily.to_numpy(), daily.index[0]
+        for scored_on, horizon, actual, median in rows[["day", "horizon_days", "actual", "q50"]].itertuples(
+            index=False, name=None
+        ):
+            past = values[
+                : max(0, (scored_on - first).days + 1 - horizon)
+            ]  # known when the live one was made
+            if len(past) < LEAST_DAYS:
+                continue
+            steps = (scored_on - first).days + 1 - len(past)
+            theirs = weeks8_levels(past, steps, np.array([0.5]), season=WEEK)[0, -1]
+            error_live += abs(actual - median)
+            error_weeks8 += abs(actual - float(theirs))
     return fallback_no_better(error_weeks8, error_live, policy)

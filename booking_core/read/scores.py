@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any, Final
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Engine, and_, case, func, select
+from sqlalchemy import ColumnElement, Engine, Subquery, and_, case, func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
@@ -144,22 +144,8 @@ def level_shares(
     without any), "q10_below" … (less)}, of days since..until. A branch's day counts once, by the last
     forecast made for it.
     """
-    s, v = tf.score_forecasts.c, tf.forecast_values.c
-    names = ("q10", "q25", "q50", "q75", "q90")
-    last_first = func.row_number().over(
-        partition_by=(s.branch_id, s.day), order_by=(s.horizon_days, s.run_id.desc())
-    )
-    rows = (
-        select(s.run_id, s.branch_id, s.day, s.actual, last_first.label("place"))
-        .join(t.branches, t.branches.c.branch_id == s.branch_id)
-        .where(
-            s.day.between(since, until),
-            s.horizon_days.between(1, horizon_days),
-            *in_region(t.branches.c.region_id, region),
-        )
-        .subquery()
-    )
-    r = rows.c
+    v, names = tf.forecast_values.c, ("q10", "q25", "q50", "q75", "q90")
+    r = _nearest(since, until, region, tf.score_forecasts.c.horizon_days.between(1, horizon_days)).c
     statement = (
         select(
             func.count(func.distinct(r.day)).label("days"),
@@ -172,6 +158,37 @@ def level_shares(
     )
     with engine.connect() as connection:
         return dict(connection.execute(statement).one()._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def scored_medians(engine: Engine, *, since: date, until: date, region: str | None = None) -> pd.DataFrame:
+    """The median of the last forecast made for each branch's scored day since..until, and what came.
+
+    [branch_id, day, horizon_days, actual, q50]
+    """
+    v = tf.forecast_values.c
+    r = _nearest(since, until, region).c
+    statement = (
+        select(r.branch_id, r.day, r.horizon_days, r.actual, v.q50)
+        .join(tf.forecast_values, and_(v.run_id == r.run_id, v.branch_id == r.branch_id, v.day == r.day))
+        .where(r.place == 1)
+        .order_by(r.branch_id, r.day)
+    )
+    dtypes = {name: _FORECASTS[name] for name in ("branch_id", "day", "horizon_days", "actual")}
+    return frame(engine, statement, dtypes | {"q50": "float64"})
+
+
+def _nearest(since: date, until: date, region: str | None, *asked: ColumnElement[bool]) -> Subquery:
+    """Scored days with their place among the forecasts made for that day: 1 for the last one."""
+    s = tf.score_forecasts.c
+    last_first = func.row_number().over(
+        partition_by=(s.branch_id, s.day), order_by=(s.horizon_days, s.run_id.desc())
+    )
+    return (
+        select(s.run_id, s.branch_id, s.day, s.horizon_days, s.actual, last_first.label("place"))
+        .join(t.branches, t.branches.c.branch_id == s.branch_id)
+        .where(s.day.between(since, until), *in_region(t.branches.c.region_id, region), *asked)
+        .subquery()
+    )
 
 
 def _share(holds: ColumnElement[bool]) -> ColumnElement[Any]:

@@ -28,6 +28,8 @@ def add_live_scores(
 ) -> None:
     """One run a day up to the day before `until`, each scored on its first day with `told` times the level.
 
+    Of its quantiles all say the level.
+
     The branches (1 to `branches`, named after the region) are added to the region; every run promises PROMISE
     to the bank and to each region.
     """
@@ -59,3 +61,10 @@ def add_live_scores(
                 }
             )
         put(bank, tf.score_forecasts, *rows)
+        keys = ("run_id", "branch_id", "day", "mean")
+        levels = dict.fromkeys(("q10", "q25", "q50", "q75", "q90"), 60.0 * told)
+        put(
+            bank,
+            tf.forecast_values,
+            *({key: row[key] for key in keys} | levels | {"model": "prophet"} for row in rows),
+        )
