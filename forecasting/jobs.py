@@ -39,6 +39,7 @@ from forecasting.decisions.policy import Policy, policy_from
 from forecasting.periods import (
     begun_day,
     business_period,
+    complete_day,
     horizon_end,
     parse_day,
     parse_moment,
@@ -297,13 +298,14 @@ def score(period: str) -> dict[str, Any]:
 
     {"period", "promises" (of the waitlist that fell due), "promise_chance" (told), "promise_kept_ratio",
     "scored_days" (branch-days new in this call), "coverage80", "wape", "pinball" (of the last
-    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed), "regions"
-    (what the scores say of each: see forecasting.autonomy)}. Raises ValueError for a period whose business
-    day has not begun: a day is scored once. CoreError where a region is to change its mode and the core is
-    away.
+    score_days), "plan_days", "refused_units", "refused_old_units" (had the old quotas stayed; all three
+    of the regions' plans, and of the bank's own with "bank_" before them), "regions" (what the scores say of
+    each: see forecasting.autonomy)}. Raises ValueError for a period whose business
+    day is not complete: a day is scored once, for good. CoreError where a region is to change its mode and
+    the core is away.
     """
     engine = store.open_engine()
-    day, policy = begun_day(engine, period), _policy(engine)
+    day, policy = complete_day(engine, period), _policy(engine)
     scores = scoring.score_until(engine, day, policy)
     return {"period": period, **scores, "regions": autonomy.settle(engine, day, policy)}
 

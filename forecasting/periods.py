@@ -18,11 +18,7 @@ def business_period(at: str | None = None) -> str:
     It is the latest bank-local business day that is complete: today from the policy's day_closes_hour on,
     else yesterday.
     """
-    engine = store.open_engine()
-    settings, policy = bank_settings(engine), policy_from(stored_policy(engine))
-    local = settings.business_now(_wall(at)).astimezone(settings.tzinfo())
-    complete = local.date() if local.hour >= policy.day_closes_hour else local.date() - timedelta(days=1)
-    return complete.isoformat()
+    return _last_complete(store.open_engine(), at).isoformat()
 
 
 def resolve_period(explicit: str | None, partition_key: str | None) -> str:
@@ -62,6 +58,16 @@ def begun_day(engine: Engine, period: str) -> date:
     return day
 
 
+def complete_day(engine: Engine, period: str) -> date:
+    """The period as a date; ValueError where that business day is not complete (see `business_period`)."""
+    day, latest = parse_day(period), _last_complete(engine)
+    if day > latest:
+        raise ValueError(
+            f"period {period} is not over: its demand is not known yet; the latest complete day is {latest}"
+        )
+    return day
+
+
 def next_monday(day: date) -> date:
     """The first day of the ISO week that begins after the day."""
     return day + timedelta(days=7 - day.weekday())
@@ -77,6 +83,12 @@ def horizon_end(period: date, plan_days: int) -> date:
 def _month_end(day: date) -> date:
     """The last day of the calendar month that contains the day."""
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
+def _last_complete(engine: Engine, at: str | None = None) -> date:
+    settings, policy = bank_settings(engine), policy_from(stored_policy(engine))
+    local = settings.business_now(_wall(at)).astimezone(settings.tzinfo())
+    return local.date() if local.hour >= policy.day_closes_hour else local.date() - timedelta(days=1)
 
 
 def _wall(at: str | None) -> datetime:

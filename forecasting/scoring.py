@@ -11,9 +11,10 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import regions
-from booking_core.read.forecasts import forecast_days, latest_run
+from booking_core.read.forecasts import latest_run, unscored_days
 from booking_core.read.plans import plans
 from booking_core.read.scores import forecast_scores, plan_scores
+from booking_core.read.sql import DAY
 from booking_core.read.waitlist import promises
 from forecasting import drift_watch, store, totals
 from forecasting.decisions.policy import Policy
@@ -83,30 +84,28 @@ def _promises(engine: Engine, since: date, period: date) -> dict[str, Any]:
 
 
 def _forecasts(
-    engine: Engine, since: date, period: date, actual: dict[tuple[str, date], float]
+    engine: Engine, since: date, period: date, actual: Mapping[tuple[str, date], float]
 ) -> list[ForecastScore]:
     """Scores of the ready runs made within the window, for days not scored before."""
-    scored = forecast_scores(engine, since=since)
-    done = set(zip(scored["run_id"], scored["branch_id"], scored["day"].dt.date, strict=True))
+    known = pd.DataFrame(
+        [(*branch_day, units) for branch_day, units in actual.items()], columns=["branch_id", "day", "actual"]
+    ).astype({"branch_id": "str", "day": DAY, "actual": "float64"})
     found = []
     run = latest_run(engine, "demand", until_period=period - timedelta(days=1))
     while run is not None and run.period >= since - timedelta(days=1):
-        for row in forecast_days(engine, run.run_id).to_dict("records"):
-            branch, day = row["branch_id"], row["day"].date()
-            if not run.period < day <= period or (branch, day) not in actual:
-                continue
-            if (run.run_id, branch, day) not in done:
-                found.append(
-                    score_forecast(
-                        run_id=run.run_id,
-                        branch_id=branch,
-                        day=day,
-                        period=run.period,
-                        actual=actual[branch, day],
-                        mean=row["mean"],
-                        quantiles={level: row[f"q{round(level * 100)}"] for level in QUANTILES},
-                    )
-                )
+        due = unscored_days(engine, run.run_id, until=period).merge(known, on=["branch_id", "day"])
+        found += [
+            score_forecast(
+                run_id=run.run_id,
+                branch_id=row["branch_id"],
+                day=row["day"].date(),
+                period=run.period,
+                actual=row["actual"],
+                mean=row["mean"],
+                quantiles={level: row[f"q{round(level * 100)}"] for level in QUANTILES},
+            )
+            for row in due.to_dict("records")
+        ]
         run = latest_run(engine, "demand", until_period=run.period - timedelta(days=1))
     return found
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import bank_settings
-from booking_core.read.plans import plans
+from booking_core.read.plans import has_day_limits, plans
 from booking_core.read.pressure import pressure_quarters
 from booking_core.read.scores import plan_total_scores, server_scores
 from booking_core.read.servers import planned_workers, workers_by_quarter
@@ -26,6 +26,7 @@ from forecasting.decisions.score import (
     score_server_day,
 )
 from forecasting.judged import Level, exact_demand, judged_items, judged_plans, scored_day
+from forecasting.periods import parse_day
 from forecasting.retuning import within_of
 
 MONTH_DAYS: Final = 31
@@ -42,8 +43,15 @@ def plan_totals(engine: Engine, names: Sequence[str], period: date, policy: Poli
     found = []
     for region in names:
         known = judged_plans(plans(engine, kind="quota", region=region, limit=4 * (period - oldest).days))
-        for plan_id in known.loc[known["period"] >= oldest.isoformat(), "plan_id"]:
-            if plan_id in done:
+        known = known[(known["period"] >= oldest.isoformat()) & ~known["plan_id"].isin(done)]
+        for plan_id, planned_on, of_plan in known[["plan_id", "period", "policy"]].itertuples(
+            index=False, name=None
+        ):
+            planned = parse_day(planned_on) + timedelta(days=of_plan.get("plan_days", policy.plan_days))
+            due = period - timedelta(days=LATE_DAYS) <= planned <= period
+            if not due and has_day_limits(
+                engine, plan_id
+            ):  # its items are many: not read before they are due
                 continue
             items = judged_items(engine, plan_id)
             if items.empty or not period - timedelta(days=LATE_DAYS) <= items["day"].max() <= period:

@@ -17,6 +17,9 @@ from booking_core import tables as t
 from booking_core import tables_forecast as tf
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
 
+_DAYS: Final = {"branch_id": "str", "day": DAY, "model": "str"} | dict.fromkeys(
+    ("mean", "q10", "q25", "q50", "q75", "q90"), "float64"
+)
 FEW_BRANCHES: Final = 500
 """More are not named one by one in a query."""
 
@@ -80,15 +83,27 @@ def forecast_days(engine: Engine, run_id: str, region: str | None = None) -> pd.
 
     [branch_id, day, model, mean, q10, q25, q50, q75, q90]
     """
-    v, names = tf.forecast_values.c, ("mean", "q10", "q25", "q50", "q75", "q90")
+    v = tf.forecast_values.c
     statement = (
-        select(v.branch_id, v.day, v.model, *(v[name] for name in names))
+        select(*(v[name] for name in _DAYS))
         .join(t.branches, t.branches.c.branch_id == v.branch_id)
         .where(v.run_id == run_id, *in_region(t.branches.c.region_id, region))
         .order_by(v.branch_id, v.day)
     )
-    dtypes = {"branch_id": "str", "day": DAY, "model": "str"}
-    return frame(engine, statement, dtypes | dict.fromkeys(names, "float64"))
+    return frame(engine, statement, _DAYS)
+
+
+def unscored_days(engine: Engine, run_id: str, *, until: date) -> pd.DataFrame:
+    """The days of `forecast_days` after the run's period, up to `until`, that have no score yet."""
+    v, s, r = tf.forecast_values.c, tf.score_forecasts.c, tf.forecast_runs.c
+    scored = select(s.day).where(s.run_id == v.run_id, s.branch_id == v.branch_id, s.day == v.day)
+    statement = (
+        select(*(v[name] for name in _DAYS))
+        .join(tf.forecast_runs, r.run_id == v.run_id)
+        .where(v.run_id == run_id, v.day > r.period, v.day <= until, ~scored.exists())
+        .order_by(v.branch_id, v.day)
+    )
+    return frame(engine, statement, _DAYS)
 
 
 def series_choices(engine: Engine, run_id: str, region: str | None = None) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 import pandas as pd
-from sqlalchemy import Engine, case, func, or_, select
+from sqlalchemy import Engine, case, exists, func, or_, select
 
 from booking_core import tables as t
 from booking_core.read.sql import DAY, UTC_TIME, frame, in_region
-from metrics.contract import NOBODY_DECIDED
+from metrics.contract import ALL_CHANNELS, NOBODY_DECIDED, PeriodKind
 
 WAITING: Final = ("pending", "approved")
 """Statuses of a plan that waits: for a person, or to be applied after one's word."""
@@ -92,6 +92,14 @@ def plan_items(engine: Engine, plan_id: str) -> pd.DataFrame:
     i = t.plan_items.c
     statement = select(*(i[name] for name in _ITEMS)).where(i.plan_id == plan_id).order_by(i.seq)
     return frame(engine, statement, _ITEMS)
+
+
+def has_day_limits(engine: Engine, plan_id: str) -> bool:
+    """Whether the plan has a day's limit of all channels that had one before; reads no more than one."""
+    i = t.plan_items.c
+    asked = (i.plan_id == plan_id, i.period_kind == PeriodKind.DAY, i.channel == ALL_CHANNELS)
+    with engine.connect() as connection:
+        return bool(connection.scalar(select(exists().where(*asked, i.old_limit.is_not(None)))))
 
 
 def plan_record(engine: Engine, plan_id: str) -> dict[str, Any] | None:

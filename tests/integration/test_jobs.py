@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import func, select
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
-from booking_core.read.forecasts import pressure_forecast, sample_paths, series_choices
+from booking_core.read.forecasts import pressure_forecast, sample_paths, series_choices, unscored_days
 from booking_core.read.plans import plan_items
 from booking_core.read.quotas import quota_periods
 from booking_core.read.scores import plan_scores
@@ -20,7 +21,7 @@ from forecasting import jobs
 from forecasting.cli_jobs import add_commands
 from forecasting.core_client import CoreClient, CoreError
 from forecasting.replaying import replay_plan
-from tests.support.bank import Bank
+from tests.support.bank import ZONE, Bank
 from tests.support.planning import MEAN_DAY, add_demand, add_pressure, core_of, furnish
 from tests.support.tools import free_port
 
@@ -212,6 +213,7 @@ def test_scores_compare_with_what_came_and_with_the_old_quotas(
         train(earlier.isoformat())
         retune(earlier.isoformat())
     add_demand(sqlite_bank, period, days=7)
+    assert len(unscored_days(sqlite_bank.engine, f"demand-{earlier}", until=period)) == 3 * 7
     result = jobs.score(period.isoformat())
     assert result["scored_days"] == 3 * 7
     assert 0 < result["wape"] < 0.6
@@ -223,6 +225,8 @@ def test_scores_compare_with_what_came_and_with_the_old_quotas(
     assert (scores["regret_units"] >= 0).all()
 
     before = everything(sqlite_bank)
+    for day in (earlier, period):  # what was scored is not read again
+        assert unscored_days(sqlite_bank.engine, f"demand-{day}", until=period).empty
     assert jobs.score(period.isoformat()) == result | {"scored_days": 0}
     assert everything(sqlite_bank) == before
 
@@ -267,6 +271,30 @@ def test_steps_out_of_order_say_what_to_run_first(
             job(tomorrow)
     with pytest.raises(ValueError, match="expected an ISO day"):
         jobs.start_training("28.07.2016")
+
+
+def test_a_day_is_scored_once_it_is_over_and_not_before(
+    sqlite_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores stand for good: at 10:00 today's are refused, naming yesterday; from day_closes_hour on not."""
+    monkeypatch.setenv("SLOTCAST_DATABASE_URL", sqlite_bank.url)
+    today = sqlite_bank.today
+
+    def at(hour: int) -> int:
+        local = datetime.combine(today, time(hour, 30), ZoneInfo(ZONE))
+        return int((local - datetime.now(UTC)).total_seconds())
+
+    sqlite_bank.set("business_offset_seconds", at(10))
+    with pytest.raises(
+        ValueError, match=f"{today} is not over.* latest complete day is {today - timedelta(1)}"
+    ):
+        jobs.score(today.isoformat())
+    assert jobs.score((today - timedelta(days=1)).isoformat())["scored_days"] == 0
+    with sqlite_bank.engine.begin() as connection:
+        connection.execute(
+            t.settings.update().where(t.settings.c.key == "business_offset_seconds").values(value=at(18))
+        )
+    assert jobs.score(today.isoformat())["scored_days"] == 0
 
 
 def test_the_period_of_a_run_comes_from_parameter_key_or_clock(

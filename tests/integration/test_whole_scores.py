@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy.event import listen
 
 from booking_core import tables as t
 from booking_core import tables_forecast as tf
@@ -16,6 +17,7 @@ from booking_core.read.waits import waiting_days
 from forecasting import jobs
 from forecasting.basis import planning_basis
 from forecasting.decisions.policy import Policy
+from forecasting.totals import plan_totals
 from tests.support.bank import ZONE, Bank
 from tests.support.recorded import put, run_row
 
@@ -27,9 +29,9 @@ def plan_row(plan_id: str, period: object, **changes: Any) -> dict[str, Any]:
     """A row of plans: an applied quota plan of region north."""
     row = {
         "plan_id": plan_id, "kind": "quota", "region_id": "north", "period": str(period),
-        "status": "applied", "in_band": True, "verdict": None, "model": "champion", "policy": {},
-        "inputs": {}, "fingerprint": "f", "created_utc": datetime.now(UTC), "created_by": "test",
-        "applied_utc": None,
+        "status": "applied", "in_band": True, "verdict": None, "model": "champion",
+        "policy": {"plan_days": 4}, "inputs": {}, "fingerprint": "f", "created_utc": datetime.now(UTC),
+        "created_by": "test", "applied_utc": None,
     }  # fmt: skip
     return row | changes
 
@@ -71,7 +73,11 @@ def engine(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_plan_is_scored_whole_though_another_took_over(engine: Any) -> None:
-    """All its days count, against the limits without any plan; one that is not over yet has to wait."""
+    """All its days count, against the limits without any plan; one not over yet has to wait, unread."""
+    read: list[str] = []
+    listen(engine, "before_cursor_execute", lambda *told: read.append(told[2]))
+    assert len(plan_totals(engine, ["north"], LAST, Policy())) == 1
+    assert len([statement for statement in read if "plan_items.inputs" in statement]) == 1
     jobs.score(LAST.isoformat())
     rows = plan_total_scores(engine, since=LAST - timedelta(days=30))
     assert list(rows["plan_id"]) == ["p1"]
@@ -109,7 +115,11 @@ def test_the_banks_plan_is_scored_by_all_branches_together(engine: Any, bank: Ba
     bank.add_branch("b2", "south")
     days = [LAST - timedelta(days=n) for n in (2, 1, 0)]
     before = str(days[0] - timedelta(days=1))
-    put(bank, t.plans, plan_row("all", before, region_id="bank"), plan_row("s", before, region_id="south"))
+    three = {"policy": {"plan_days": 3}}
+    put(
+        bank, t.plans, plan_row("all", before, region_id="bank", **three),
+        plan_row("s", before, region_id="south", **three),
+    )  # fmt: skip
     put(
         bank, t.plan_items,
         *(item_row("all", n, day, 40, scope_kind="bank", scope_id="bank") for n, day in enumerate(days)),
