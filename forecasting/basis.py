@@ -18,7 +18,7 @@ from booking_core.read.bank import bank_settings
 from booking_core.read.forecasts import ForecastRun
 from booking_core.read.scores import level_shares
 from forecasting.autonomy import applies_by_itself, judged_days
-from forecasting.caps import with_funds
+from forecasting.caps import Funds
 from forecasting.decisions.autonomy import bad_plans
 from forecasting.decisions.guardrails import Veto
 from forecasting.decisions.plan import planned_units
@@ -105,12 +105,13 @@ def proposal_records(
     asked: dict[str, list[QuotaProposal]] = {}
     instead: dict[str, BranchForecast] = {}
     runs: list[ForecastRun] = []
+    funds, first = Funds.of(engine, day, policy), day + timedelta(days=1)
     for region, basis in bases.items():
         if basis.run is None or not basis.plans:
             continue
         level = policy if basis.tuned is None else replace(policy, service_level=basis.tuned.level)
         found = region_proposals(engine, region, day, basis.run, level, basis.forecasts)
-        asked[region] = with_funds(engine, found, day, policy)
+        asked[region] = found if funds is None else [funds.capped(one, first) for one in found]
         instead |= {} if region == BANK_SCOPE_ID else basis.forecasts or {}
         runs.append(basis.run)
     decided = {place: units for record in standing for place, units in _decided(record).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Self
@@ -20,15 +20,19 @@ from metrics.contract import ALL_CHANNELS, BANK_SCOPE_ID, PeriodKind, ScopeKind
 
 Level = tuple[str, str, str, date]
 """Scope kind, scope id, channel and day of a funds cap."""
+Scope = tuple[str, str]
+"""Scope kind and scope id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """What is left of every day's funds, and what an appointment takes of them."""
+    """What is left of every day's funds, and what an appointment takes of them: one reading for the bank."""
 
     left_cny: Mapping[Level, float]
-    payoffs: pd.DataFrame
-    """[branch_id, region_id, mean_cny, units]"""
+    means: Mapping[Scope, float]
+    """Yuan a unit of a scope's branches, each as far as it is measured; a scope of which nothing is known
+    is missing."""
+    region_of: Mapping[str, str]
 
     @classmethod
     def of(cls, engine: Engine, day: date, policy: Policy) -> Self | None:
@@ -37,11 +41,27 @@ class Funds:
         if not left:
             return None
         known = branches(engine)
+        region_of = dict(zip(known["branch_id"], known["region_id"], strict=True))
         payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
-        payoffs["region_id"] = payoffs["branch_id"].map(
-            dict(zip(known["branch_id"], known["region_id"], strict=True))
-        )
-        return cls(left, payoffs)
+        return cls(left, means_by_scope(payoffs, region_of), region_of)
+
+    def capped(self, proposal: QuotaProposal, first: date) -> QuotaProposal:
+        """The proposal with the units that the funds of its days from `first` on pay out.
+
+        Where no cap stands above it, or no payoff is known, it stays as it is.
+        """
+        start = date.fromisoformat(proposal.period_start)
+        limit = LimitState(
+            proposal.scope_kind, proposal.scope_id, proposal.period_kind, start,
+            limit_units=proposal.old_units, used_units=proposal.used_units, channel=proposal.channel,
+        )  # fmt: skip
+        branch = proposal.scope_kind == ScopeKind.BRANCH
+        found = self.units(limit, self.region_of[proposal.scope_id] if branch else None, first)
+        if found is None:
+            return proposal
+        units, mean = found
+        inputs = proposal.inputs | {"mean_payoff_cny": round(mean)}
+        return replace(proposal, funds_cap_units=units, inputs=inputs)
 
     def units(self, limit: LimitState, region: str | None, first: date) -> tuple[int, float] | None:
         """The units that the funds of the limit's days from `first` on pay out, and yuan a unit.
@@ -52,66 +72,51 @@ class Funds:
         mean = self._mean(limit)
         if mean is None:
             return None
-        scopes = {(str(ScopeKind.BANK), BANK_SCOPE_ID), (str(limit.scope_kind), limit.scope_id)}
-        scopes |= set() if region is None else {(str(ScopeKind.REGION), region)}
         begins = max(limit.period_start, first)
         days = (begins + timedelta(days=n) for n in range((limit.next_start - begins).days))
-        levels = [(scope, channel) for scope in scopes for channel in {ALL_CHANNELS, limit.channel}]
-        caps = [
-            [
-                self.left_cny[*scope, channel, day]
-                for scope, channel in levels
-                if (*scope, channel, day) in self.left_cny
-            ]
-            for day in days
-        ]
+        caps = [[self.left_cny[level] for level in self._levels(limit, region, day)] for day in days]
         units = funds_units(limit.used_units, caps, mean)
         return None if units is None else (units, mean)
 
+    def rooms(self, limit: LimitState, region: str | None) -> dict[Level, int]:
+        """The units that each funds cap above the limit's first day still pays out, as for `units`."""
+        mean = self._mean(limit)
+        if mean is None:
+            return {}
+        levels = self._levels(limit, region, limit.period_start)
+        return {level: int(max(self.left_cny[level], 0.0) // mean) for level in levels}
+
     def _mean(self, limit: LimitState) -> float | None:
-        """Yuan a unit of the limit's branches, each as far as it is measured; None where nothing is known."""
-        column = {ScopeKind.BRANCH: "branch_id", ScopeKind.REGION: "region_id"}.get(
-            ScopeKind(limit.scope_kind)
-        )
-        mine = self.payoffs if column is None else self.payoffs[self.payoffs[column] == limit.scope_id]
-        mine = mine[mine["mean_cny"] > 0]
-        if mine.empty:
-            return None
-        weights = mine["units"].clip(lower=1)
-        return float((mine["mean_cny"] * weights).sum() / weights.sum())
+        return self.means.get((str(limit.scope_kind), limit.scope_id))
+
+    def _levels(self, limit: LimitState, region: str | None, day: date) -> list[Level]:
+        """The caps that stand on the day's funds of the limit's scope and of those above it."""
+        scopes = [(str(ScopeKind.BANK), BANK_SCOPE_ID), (str(limit.scope_kind), limit.scope_id)]
+        scopes += [] if region is None else [(str(ScopeKind.REGION), region)]
+        levels = [(*scope, channel, day) for scope in scopes for channel in (ALL_CHANNELS, limit.channel)]
+        return [level for level in dict.fromkeys(levels) if level in self.left_cny]
 
 
-def with_funds(
-    engine: Engine, proposals: Sequence[QuotaProposal], day: date, policy: Policy
-) -> list[QuotaProposal]:
-    """The proposals, each with the units that the funds of its days from the day after `day` on pay out.
+def means_by_scope(payoffs: pd.DataFrame, region_of: Mapping[str, str]) -> dict[Scope, float]:
+    """Yuan a unit of every branch, region and the bank; branches weigh as their measured units, 1 at least.
 
-    A limit is capped by the funds of its own scope and of those above it. Where no cap stands, or no payoff
-    is known, they stay as they are.
+    payoffs: as of `mean_payoffs`; what is not above 0 tells nothing.
     """
-    funds = Funds.of(engine, day, policy)
-    if funds is None:
-        return list(proposals)
-    known = branches(engine)
-    region_of = dict(zip(known["branch_id"], known["region_id"], strict=True))
-    return [_capped(proposal, funds, region_of, day + timedelta(days=1)) for proposal in proposals]
-
-
-def _capped(
-    proposal: QuotaProposal, funds: Funds, region_of: Mapping[str, str], first: date
-) -> QuotaProposal:
-    start = date.fromisoformat(proposal.period_start)
-    limit = LimitState(
-        proposal.scope_kind, proposal.scope_id, proposal.period_kind, start,
-        limit_units=proposal.old_units, used_units=proposal.used_units, channel=proposal.channel,
-    )  # fmt: skip
-    branch = proposal.scope_kind == ScopeKind.BRANCH
-    found = funds.units(limit, region_of[proposal.scope_id] if branch else None, first)
-    if found is None:
-        return proposal
-    units, mean = found
-    inputs = proposal.inputs | {"mean_payoff_cny": round(mean)}
-    return replace(proposal, funds_cap_units=units, inputs=inputs)
+    mine = payoffs[payoffs["mean_cny"] > 0]
+    if mine.empty:
+        return {}
+    weights = mine["units"].clip(lower=1)
+    table = pd.DataFrame({"cny": mine["mean_cny"] * weights, "units": weights})
+    found: dict[Scope, float] = {}
+    for kind, of in (
+        (ScopeKind.BRANCH, mine["branch_id"]),
+        (ScopeKind.REGION, mine["branch_id"].map(region_of)),
+        (ScopeKind.BANK, pd.Series(BANK_SCOPE_ID, index=mine.index)),
+    ):
+        sums = table.groupby(of).sum()
+        means = sums["cny"] / sums["units"]
+        found |= {(str(kind), str(scope)): float(mean) for scope, mean in means.items()}
+    return found
 
 
 def funds_left(engine: Engine, day: date, policy: Policy) -> dict[Level, float]:

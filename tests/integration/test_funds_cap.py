@@ -5,22 +5,41 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.event import listen
 
 from booking_core import tables as t
+from booking_core.read.forecasts import latest_run
 from booking_core.read.funds import mean_payoffs
-from forecasting.caps import with_funds
+from forecasting.basis import Basis, proposal_records
+from forecasting.caps import Funds, means_by_scope
 from forecasting.decisions.funds import funds_units
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import QuotaProposal
 from tests.support.bank import Bank
+from tests.support.planning import add_run, furnish
 from tests.support.recorded import put
 
 PERIOD = date(2026, 3, 8)
 """A Sunday."""
 MONDAY = PERIOD + timedelta(days=1)
+
+
+def test_a_scopes_mean_is_that_of_its_branches_by_measured_units() -> None:
+    """Without own units a branch counts as one; without a payoff, or with one of 0, not at all."""
+    payoffs = pd.DataFrame(
+        [("b1", 100.0, 3), ("b2", 500.0, 0), ("b3", 0.0, 40), ("b4", 300.0, 4)],
+        columns=["branch_id", "mean_cny", "units"],
+    )
+    regions = {"b1": "north", "b2": "north", "b3": "west", "b4": "south", "b5": "south"}
+    assert means_by_scope(payoffs, regions) == {
+        ("branch", "b1"): 100, ("branch", "b2"): 500, ("branch", "b4"): 300,
+        ("region", "north"): 800 / 4, ("region", "south"): 300, ("bank", "bank"): 2000 / 8,
+    }  # fmt: skip
+    assert means_by_scope(payoffs[:0], regions) == {}
 
 
 @pytest.mark.parametrize(
@@ -61,16 +80,17 @@ def proposal(scope: str = "branch:b1", kind: str = "day", start: date = MONDAY, 
 
 
 def capped(bank: Bank, *proposals: QuotaProposal) -> list[int | None]:
-    return [made.funds_cap_units for made in with_funds(bank.engine, proposals, PERIOD, Policy())]
+    funds = Funds.of(bank.engine, PERIOD, Policy())
+    assert funds is not None
+    return [funds.capped(each, MONDAY).funds_cap_units for each in proposals]
 
 
 def test_without_caps_proposals_stay_as_they_are(bank: Bank) -> None:
     """No funds quota, no cap; and none without a known payoff."""
-    given_one = proposal()
-    assert with_funds(bank.engine, [given_one], PERIOD, Policy()) == [given_one]
+    assert Funds.of(bank.engine, PERIOD, Policy()) is None
     bank.add_branch("b9")
     bank.add_quota("branch", "b9", "funds_day", 1_000_000)
-    assert capped(bank, proposal("branch:b9")) == [None]
+    assert capped(bank, proposal("branch:b9"), proposal("branch:b1")) == [None, None]
 
 
 def test_the_narrowest_cap_above_a_limit_counts(bank: Bank) -> None:
@@ -93,6 +113,32 @@ def test_the_narrowest_cap_above_a_limit_counts(bank: Bank) -> None:
     assert capped(bank, proposal(kind="week")) == [2 + 2 + 6 * 4]
     # the month is under way: only days after the period count, what is used before is in used_units
     assert capped(bank, proposal(kind="month", start=date(2026, 3, 1))) == [2 + 2 + 22 * 4]
+
+
+def test_funds_are_read_once_for_all_regions(sqlite_bank: Bank) -> None:
+    """Payoffs and funds are asked for as often for both regions as for one, and cap both."""
+    furnish(sqlite_bank, PERIOD)
+    sqlite_bank.add_loan("S1", branch_id="b3", payoff="70000.00")
+    sqlite_bank.add_quota("bank", "bank", "funds_day", 5_000_000)
+    add_run(sqlite_bank, PERIOD)
+    run = latest_run(sqlite_bank.engine, "demand")
+    read: list[str] = []
+    listen(sqlite_bank.engine, "before_cursor_execute", lambda *told: read.append(f"{told[2]} {told[3]}"))
+
+    def asked(*regions: str) -> tuple[int, int]:
+        read.clear()
+        bases = {region: Basis(run, None, "") for region in regions}
+        records = proposal_records(sqlite_bank.engine, bases, PERIOD, Policy())
+        for region in regions:
+            days = [item for item in records[region]["items"] if item["period_kind"] == "day"]
+            assert any(item["funds_cap_units"] is not None for item in days), region
+        payoffs = sum("avg(loans.payoff_cny)" in statement for statement in read)
+        return payoffs, sum("funds_day" in statement for statement in read)
+
+    both = asked("north", "south")
+    assert asked("north") == both
+    assert both[0] > 0
+    assert both[1] > 0
 
 
 def test_payoffs_are_measured_on_the_last_bookings_where_there_are_enough(bank: Bank) -> None:
