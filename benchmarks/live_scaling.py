@@ -141,6 +141,8 @@ def reached(databases: Databases, rounds: int) -> list[float]:
             acting = Actuator(engine, made.gunicorn, rule=lambda _, r=rule: r, lead_seconds=1.0)  # type: ignore[misc]
             began = time.monotonic()
             decision = acting.step()
+            if decision.target != target:
+                raise SystemExit(f"live_scaling.py: decided {decision.target} workers where {target} are due")
             made.wait(Workers(decision.target, decision.target))
             found.append(time.monotonic() - began)
         engine.dispose()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from forecasting.replay.quotas import QuotaReplay
 
+LEAST_WEEKS: Final = 4
 WEEKS: Final = 26
 SERVICE_LEVEL: Final = 0.9
 
@@ -41,7 +42,7 @@ def add_commands(subparsers: Any) -> None:
         "--country", default="none", metavar="CC", help="ISO 3166 code whose calendar counts (default none)"
     )
     replay.add_argument(
-        "--weeks", type=positive, default=WEEKS, metavar="N", help=f"weeks replayed at most (default {WEEKS})"
+        "--weeks", type=_weeks, default=WEEKS, metavar="N", help=f"weeks replayed at most (default {WEEKS})"
     )
     replay.add_argument(
         "--service-level",
@@ -91,6 +92,11 @@ def run_replay(arguments: argparse.Namespace) -> int:
         raise FileProblemError(
             f"{arguments.input}: no series has 56 weeks; expected 52 to learn from and 4 to replay"
         )
+    if not any(y.loc[window.first :].sum() > 0 for y in window.series.values()):
+        raise FileProblemError(
+            f"{arguments.input}: no demand in the {window.weeks} weeks from {window.first.date()}; expected "
+            "some to serve, or fewer --weeks"
+        )
     if window.left_out:
         few = ", ".join(window.left_out[:5]) + (" …" if len(window.left_out) > 5 else "")  # noqa: PLR2004
         print(f"left out, too short or ended before: {len(window.left_out)} series ({few})", file=sys.stderr)
@@ -135,6 +141,13 @@ def _weekly(done: Iterable[QuotaReplay]) -> pd.DataFrame:
     for table in tables[1:]:
         total = total.add(table)
     return total
+
+
+def _weeks(text: str) -> int:
+    weeks = positive(text)
+    if weeks < LEAST_WEEKS:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {LEAST_WEEKS} weeks or more")
+    return weeks
 
 
 def _level(text: str) -> float:

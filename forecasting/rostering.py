@@ -112,6 +112,10 @@ def roster(
     else:
         paths = {branch: forecast.paths for branch, forecast in basis.forecasts.items()}
     count = policy.plan_days if days is None else days
+    reach = max((each.last_day for each in paths.values()), default=first)
+    if first + timedelta(days=count - 1) > reach:
+        most = (reach - first).days + 1
+        raise ValueError(f"days {count}: the forecast reaches {reach}, expected at most {most} from {first}")
     measures = measure_staff(engine, day, policy, region)
     there = who_is_there(engine, first, first + timedelta(days=count - 1), region)
     rosters, needs = _proposed(paths, measures, there, first, count, policy)

@@ -47,6 +47,13 @@ def what_if_of(period: str, region: str, changes: Changes, days: int | None = No
     situation, run_id, left_out = situation_of(
         engine, region, day, policy, policy.plan_days if days is None else days
     )
+    last = situation.first_day + timedelta(days=situation.days - 1)
+    for shock in changes.shocks:
+        if (shock.first or last) > last or (shock.last or last) < situation.first_day:
+            raise ValueError(
+                f"shock from {shock.first} to {shock.last}: none of the days that are foreseen, "
+                f"{situation.first_day} to {last}; expected some of them"
+            )
     told = what_if(situation, changes).as_record()
     return told | {
         "period": period,

@@ -60,3 +60,18 @@ def test_the_input_is_never_written_over(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["replay", "--input", str(source), "--output", str(source)]) == 2
     assert source.read_bytes() == before
     assert "is the input" in capsys.readouterr().err
+
+
+def test_what_cannot_be_replayed_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Too few weeks asked for, and weeks without any demand, are one line each."""
+    source = demand_file(tmp_path / "demand.csv")
+    with pytest.raises(SystemExit):
+        main(["replay", "--input", str(source), "--weeks", "3"])
+    assert "expected 4 weeks or more" in capsys.readouterr().err
+    table = pd.read_csv(source)
+    table.loc[table["ds"] >= "2024-01-15", "y"] = 0
+    table.to_csv(source, index=False)
+    assert main(["replay", "--input", str(source), "--weeks", "4"]) == 2
+    assert "no demand in the 4 weeks from 2024-01-15" in capsys.readouterr().err

@@ -108,6 +108,7 @@ def test_the_command_prints_both_sides(region: Bank, capsys: pytest.CaptureFixtu
         (["--demand", "much"], "'much' is no number"),
         (["--demand", "1.2/tomorrow"], "days as FIRST..LAST"),
         (["--demand", "1.2@region:south"], "expected bank:bank, region:north or branch:ID"),
+        (["--demand", "1.2/2020-01-01..2020-01-03"], "none of the days that are foreseen"),
         (["--limit", "b1=3"], "expected SCOPE:PERIOD=UNITS"),
         (["--limit", "branch:b1:year=3"], "expected one of branch:b1:day"),
         (["--staff", "b1"], "expected BRANCH=HEADS"),
