@@ -18,6 +18,7 @@ from benchmarks.support.traces import Trace, traces
 from forecasting.decisions.policy import Policy
 from forecasting.frames import Floats
 from forecasting.models.steps import MINUTES_A_DAY
+from forecasting.replay.server_files import AHEAD_DAYS, RequestTrace
 from forecasting.replay.server_outcomes import (
     AUTOSCALER,
     COUNTED_MINUTES,
@@ -125,26 +126,27 @@ def outcome_of(
     peak_workers: float = PEAK_WORKERS,
     start_seconds: tuple[int, int] = (60, 180),
 ) -> Outcome | None:
-    """What every policy brought on the trace's last days; None for a trace too short or without requests."""
+    """What every policy brought on the trace's last days; None for a trace too short or without requests.
+
+    Any other trouble with a trace is an error: it shall not vanish from those that are counted.
+    """
     per_day = MINUTES_A_DAY // trace.minutes
     since = WARM_DAYS * per_day
     most = since + (QUICK_DAYS if quick else DAYS) * per_day
     if quick:
         most = max(since + 7 * per_day, min(most, QUICK_STEPS // per_day * per_day))
     cut = _last(trace, most)
-    if len(cut.requests) <= since + per_day:
+    known = RequestTrace(cut.requests, cut.grid(AHEAD_DAYS * per_day + 1), cut.first)
+    if not known.busy_after(WARM_DAYS):
         return None
-    try:
-        made = replay_servers(
-            cut.requests,
-            cut.grid(MINUTES_A_DAY * 2 // cut.minutes + 1),
-            Policy(),
-            draws=1 if quick else SEEDS,
-            peak_workers=peak_workers,
-            start_seconds=start_seconds,
-        )
-    except ValueError:
-        return None
+    made = replay_servers(
+        known.requests,
+        known.grid,
+        Policy(),
+        draws=1 if quick else SEEDS,
+        peak_workers=peak_workers,
+        start_seconds=start_seconds,
+    )
     broken = _broken(made, since) if made.counted else {}
     return Outcome(cut.name, cut.minutes, len(cut.requests) / per_day - WARM_DAYS, made.judged, broken)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.figures.server_replay import outcome_of
+from benchmarks.support.traces import Trace
 from booking_core.scaling import ScalingInputs, ScalingRule, decide_workers, drawn_on
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.reliability import Reliability
@@ -72,6 +75,16 @@ def test_foresight_never_violates() -> None:
     judged = judge(spiky, foresight(spiky, 8), 0)
     assert judged.violating_minutes == 0
     assert judged.worker_hours > np.ceil(spiky.workers).sum() / 240
+
+
+def test_only_a_trace_with_nothing_to_judge_is_left_out_of_the_figures() -> None:
+    """Too short, or quiet where judged: none. Any other error goes through, so that no trace vanishes."""
+    first, quiet = pd.Timestamp("2024-01-01"), busy_days(9)
+    quiet[8 * 288 :] = 0.0
+    assert outcome_of(Trace("short", 5, first, busy_days(9)[:-1], "none"), quick=True) is None
+    assert outcome_of(Trace("quiet", 5, first, quiet, "none"), quick=True) is None
+    with pytest.raises(ValueError, match="low"):
+        outcome_of(Trace("busy", 5, first, busy_days(9), "none"), quick=True, start_seconds=(180, 60))
 
 
 def test_a_trace_is_scaled_to_its_judged_part_and_holds_what_is_unknown() -> None:
