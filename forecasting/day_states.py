@@ -164,8 +164,7 @@ class _Known:
         """What the day's funds pay out; None without a cap on them."""
         if self.funds is None:
             return None
-        limit = LimitState(*scope, PeriodKind.DAY, day, limit_units=0, used_units=used)
-        found = self.funds.units(limit, within_of(self.region), day)
+        found = self.funds.units(_day_limit(scope, day, used), within_of(self.region), day)
         return None if found is None else found[0]
 
     def _most(self, scope: Scope, day: date, channel: str, *, in_band: bool) -> int:
@@ -219,7 +218,8 @@ class _Known:
         return found
 
     def _above(self, scope: Scope, day: date) -> tuple[Above, ...]:
-        """The other limits that a unit on the scope's day counts in."""
+        """The other limits, and the caps on funds, that a unit on the scope's day counts in."""
+        funds = {} if self.funds is None else self.funds.rooms(_day_limit(scope, day), within_of(self.region))
         wider = [(str(ScopeKind.REGION), self.region), (str(ScopeKind.BANK), BANK_SCOPE_ID)]
         return tuple(
             Above(
@@ -230,7 +230,15 @@ class _Known:
             for limit in self.levels.get(each, ())
             if limit.period_start <= day < limit.next_start
             and (each, limit.period_kind) != (scope, PeriodKind.DAY)
+        ) + tuple(
+            Above(f"{kind}:{scope_id}:{channel}:{PeriodKind.FUNDS_DAY} {day}", room)
+            for (kind, scope_id, channel, _), room in funds.items()
         )
+
+
+def _day_limit(scope: Scope, day: date, used_units: int = 0) -> LimitState:
+    """The scope's day, as a limit that funds are read for."""
+    return LimitState(*scope, PeriodKind.DAY, day, limit_units=0, used_units=used_units)
 
 
 def _summed(paths: Paths, members: Sequence[str], day: date) -> Floats | None:

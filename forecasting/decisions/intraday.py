@@ -88,12 +88,12 @@ class ChannelState:
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """Another limit that counts the day too."""
+    """Another limit, or cap on funds, that counts the day too."""
 
     limit: str
     """Quota and first day of the period, such as region:north:*:month 2026-03-01."""
     room_units: int
-    """What it leaves free."""
+    """What it leaves free; of funds what they still pay out, at the scope's own mean payoff."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,11 @@ class Raise:
         """What is used of the limit."""
         whole = self.channel == ALL_CHANNELS
         return self.state.used_units if whole else self.state.channels[self.channel].used_units
+
+    @property
+    def opens_units(self) -> int:
+        """What is free of the limit once it is raised."""
+        return self.new_units - self.used_units
 
     @property
     def limit(self) -> str:
@@ -317,13 +322,15 @@ def correction_plan(region: str, record: Mapping[str, Any], *, asks: bool) -> di
     """
     policy, quarter = policy_from(record["policy"]), datetime.fromisoformat(record["quarter"])
     states = [DayState.of_record(told) for told in record["states"]]
-    chosen = [made for state in states for made in corrections(state, policy) if made.asks == asks]
+    # what a person decides comes on top of what was raised without one
+    standing = [made for state in states for made in corrections(state, policy) if asks or not made.asks]
+    chosen = [made for made in standing if made.asks == asks]
     if not chosen:
         return None
     units: dict[str, int] = {}
     for made in chosen:
         units[made.why] = units.get(made.why, 0) + made.new_units - made.old_units
-    opened = {made.limit: made.new_units - made.old_units for made in chosen}
+    highest = {made.limit: made for made in sorted(standing, key=lambda made: made.new_units)}
     body = {
         "plan_id": correction_plan_id(quarter, region, asks=asks),
         "kind": "extra",
@@ -335,22 +342,41 @@ def correction_plan(region: str, record: Mapping[str, Any], *, asks: bool) -> di
         "forecast_run_id": record["run_id"],
         "policy": policy.as_record(),
         "inputs": {"quarter": f"{quarter:%Y-%m-%dT%H:%M:%SZ}", "units": dict(sorted(units.items()))},
-        "items": [_item(made, opened, policy) for made in chosen],
+        "items": [_item(made, highest, policy) for made in chosen],
     }
     hours = max(made.state.hours_before for made in chosen) + DAY_HOURS
     return body | ({"approval_hours": min(policy.approval_hours, hours)} if asks else {})
 
 
-def _item(made: Raise, opened: Mapping[str, int], policy: Policy) -> dict[str, Any]:
-    """The item of a raise; `binds`: limits above that leave less room than it opens.
+def _binding(made: Raise, highest: Mapping[str, Raise]) -> list[dict[str, Any]]:
+    """The limits above that leave less room than this raise and its like (same kind of scope) open together.
 
-    opened: units that the same plan raises limits by.
+    highest: how each raised limit then stands. None for a channel's share: it moves within the whole.
     """
-    state, opens = made.state, made.new_units - made.used_units
-    rooms = {above.limit: above.room_units + opened.get(above.limit, 0) for above in state.above}
-    whole = made.channel == ALL_CHANNELS  # a channel's share moves within it
-    binds = [{"limit": limit, "room_units": room} for limit, room in rooms.items() if whole and room < opens]
-    told = "".join(f"; {bind['limit']} has room for {bind['room_units']}" for bind in binds)
+    if made.channel != ALL_CHANNELS:
+        return []
+    alike = [
+        (each, {above.limit for above in each.state.above})
+        for each in highest.values()
+        if each.channel == ALL_CHANNELS and each.state.scope_kind == made.state.scope_kind
+    ]
+    binds = []
+    for above in made.state.above:
+        wider = highest.get(above.limit)
+        room = above.room_units + (0 if wider is None else wider.new_units - wider.old_units)
+        opened = sum(each.opens_units for each, limits in alike if above.limit in limits)
+        if opened > room:
+            binds.append({"limit": above.limit, "room_units": room, "opened_units": opened})
+    return binds
+
+
+def _item(made: Raise, highest: Mapping[str, Raise], policy: Policy) -> dict[str, Any]:
+    """The item of a raise; `binds`: see `_binding`."""
+    state, binds = made.state, _binding(made, highest)
+    told = "".join(
+        f"; {bind['limit']} has room for {bind['room_units']} of {bind['opened_units']} opened"
+        for bind in binds
+    )
     caps = {"staff_cap_units": state.staff_cap_units, "funds_cap_units": state.funds_cap_units}
     return {
         "scope_kind": state.scope_kind,

@@ -21,6 +21,7 @@ from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
 from forecasting.__main__ import main
 from forecasting.core_client import CoreClient
+from forecasting.decisions.intraday import Above
 from forecasting.decisions.policy import Policy
 from forecasting.frames import SamplePaths
 from forecasting.pressure import quarter_start
@@ -129,7 +130,7 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
         assert (own["old_limit"], own["new_limit"], own["applied_limit"]) == (26, 29, 29)
         assert own["inputs"]["why"] == "emergency"
         month = f"branch:b1:*:month {shifted.today.replace(day=1)}"
-        assert own["inputs"]["binds"] == [{"limit": month, "room_units": 27}]
+        assert own["inputs"]["binds"] == [{"limit": month, "room_units": 27, "opened_units": 29}]
         assert limits(shifted, shifted.today) == {"*": (29, 3)}
         tomorrow = shifted.today + timedelta(days=1)
         assert limits(shifted, tomorrow) == {"*": (26, 0)}
@@ -291,6 +292,7 @@ def test_held_back_units_are_released_before_anybody_is_asked(
         )
         # capped by the day's roster, not by the branch's own cap, and by what its funds pay out
         assert (state.staff_cap_units, state.funds_cap_units) == (47, 40)
+        assert state.above == (Above(f"branch:b1:*:funds_day {today}", 40),)
         assert jobs.correct() == []
         wishes(shifted, today, 14)
         assert jobs.correct()[0]["status"] == "applied"

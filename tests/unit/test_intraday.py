@@ -271,8 +271,10 @@ def test_a_limit_above_that_leaves_too_little_room_is_told() -> None:
     own = correction_plan("north", kept(state(times=1.5, above=rooms)), asks=False)
     assert own is not None
     [item] = own["items"]
-    assert item["inputs"]["binds"] == [{"limit": "region:north:*:day 2026-03-09", "room_units": 30}]
-    assert item["condition"].endswith("; region:north:*:day 2026-03-09 has room for 30")
+    assert item["inputs"]["binds"] == [
+        {"limit": "region:north:*:day 2026-03-09", "room_units": 30, "opened_units": 35}
+    ]
+    assert item["condition"].endswith("; region:north:*:day 2026-03-09 has room for 30 of 35 opened")
     region = state(times=1.5, scope_kind="region", scope_id="north")
     both = correction_plan("north", kept(state(times=1.5, above=rooms), region), asks=False)
     assert both is not None
@@ -280,6 +282,32 @@ def test_a_limit_above_that_leaves_too_little_room_is_told() -> None:
         ("branch", 55, False),
         ("region", 55, False),
     ]
+
+
+def test_raises_that_only_together_exceed_what_is_above_are_told() -> None:
+    """Two branches open 35 units each beneath room for 60; room for 70, or one branch alone, is enough."""
+    funds = "region:north:*:funds_day 2026-03-09"
+
+    def bound(room: int, *branches: str) -> list[Any]:
+        states = [state(times=1.5, scope_id=name, above=(Above(funds, room),)) for name in branches]
+        plan = correction_plan("north", kept(*states), asks=False)
+        assert plan is not None
+        return [item["inputs"].get("binds") for item in plan["items"]]
+
+    assert bound(60, "b1", "b2") == [[{"limit": funds, "room_units": 60, "opened_units": 70}]] * 2
+    assert bound(70, "b1", "b2") == [None, None]
+    assert bound(60, "b1") == [None]
+
+
+def test_a_person_is_told_what_binds_after_what_was_raised_without_one() -> None:
+    """The region's 7 units of its own make the room; negative control: without them it does not suffice."""
+    branch = state(times=1.5, above=(Above("region:north:*:day 2026-03-09", 46),))
+    assert 46 < corrections(branch, POLICY)[-1].opens_units <= 46 + 7
+    region = state(times=1.5, scope_kind="region", scope_id="north", asked_units=100)
+    for states, told in (([branch, region], False), ([branch], True)):
+        plan = correction_plan("north", kept(*states), asks=True)
+        assert plan is not None
+        assert [("binds" in item["inputs"]) for item in plan["items"]] == [told]
 
 
 def test_a_total_that_a_person_fixed_is_not_raised() -> None:
