@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -69,8 +69,14 @@ class SetResult:
     """By fault: Slotcast's unmet demand ÷ last week's, minus 1."""
     nights_to_distrust: dict[str, int]
     """By fault: nights until the forecast's models weigh half of what they did."""
+    raised_cost: dict[str, float]
+    """As cost, the units raised for those who wait paid for."""
     waited: dict[str, float]
-    """Average days a waitlisted customer waits, by setting and policy."""
+    """Average days a waitlisted customer waits by policy, each at its own quantile, raised by who waits."""
+    waited_same_total: dict[str, float]
+    """The same at the same total, where nobody may raise a quota."""
+    waited_by_all: dict[str, float]
+    """Days waited ÷ demand, those at once served included; as waited."""
     rows: list[dict[str, Any]]
 
 
@@ -97,23 +103,20 @@ def run_set(name: str, country: str, window: Window, refit_days: int) -> SetResu
     broken, nights = _broken(replay)
     static, best = (replay.result(SAME_TOTAL, p) for p in (STATIC, FORESIGHT))
     with_total = [p for p in replay.quotas[SAME_TOTAL] if p != FORESIGHT]
+    own = {policy: replay.result(OWN_QUANTILE, policy) for policy in replay.quotas[OWN_QUANTILE]}
     return SetResult(
         name=name,
         series=len(window.series),
         weeks=window.weeks,
         gap=(static.unmet - best.unmet) / static.demand,
         closed={policy: gap_closed(replay.results, policy) for policy in with_total},
-        cost={
-            policy: replay.result(OWN_QUANTILE, policy).cost / static.demand
-            for policy in replay.quotas[OWN_QUANTILE]
-        },
+        cost={policy: result.cost / static.demand for policy, result in own.items()},
         broken=broken,
         nights_to_distrust=nights,
-        waited={
-            "one_number": static.waiting.average_days,
-            SLOTCAST: replay.result(OWN_QUANTILE, SLOTCAST).waiting.average_days,
-            "same_total": replay.result(SAME_TOTAL, SLOTCAST).waiting.average_days,
-        },
+        raised_cost={policy: result.raised_cost / static.demand for policy, result in own.items()},
+        waited={policy: result.waiting.average_days for policy, result in own.items()},
+        waited_same_total={p: replay.result(SAME_TOTAL, p).waiting.average_days for p in with_total},
+        waited_by_all={policy: r.waiting.waited_days / static.demand for policy, r in own.items()},
         rows=[
             {
                 "set": name,
@@ -125,6 +128,8 @@ def run_set(name: str, country: str, window: Window, refit_days: int) -> SetResu
                 "waitlisted": round(r.waiting.waitlisted / r.demand, 4),
                 "waited_days": round(r.waiting.average_days, 2),
                 "gave_up": round(r.waiting.gave_up / r.demand, 4),
+                "raised": round(r.raised / r.demand, 4),
+                "raised_cost": round(r.raised_cost / r.demand, 4),
             }
             for r in replay.results
         ],
@@ -135,30 +140,51 @@ def figures_of(results: list[SetResult]) -> list[Figure]:
     """The figures over all sets; sets without a gap to close count for the costs only."""
     ahead = {r.name: r.closed[SLOTCAST] - _best_rival(r.closed) for r in results if r.gap > LEAST_GAP}
     rivals = [policy for policy in results[0].cost if policy != SLOTCAST]
-    costs = {
-        policy: float(np.exp(np.mean([math.log(r.cost[policy]) for r in results])))
-        for policy in [*rivals, SLOTCAST]
-    }
-    least = min(rivals, key=lambda policy: costs[policy])
-    each = [r.cost[SLOTCAST] / r.cost[least] for r in results]
     broken = [value for r in results for value in r.broken.values()]
     nights = [float(value) for r in results for value in r.nights_to_distrust.values()]
-    waits = [
-        (r.waited[SLOTCAST], r.waited["same_total"], r.waited["one_number"])
-        for r in results
-        if r.waited["one_number"] > 0
-    ]
-    own, same, number = (float(np.mean(column)) for column in zip(*waits, strict=True))
+    some_wait = [r for r in results if r.waited_same_total[STATIC] > 0]
+    number = [r.waited_same_total[STATIC] for r in some_wait]
+    own, same = [r.waited[SLOTCAST] for r in some_wait], [r.waited_same_total[SLOTCAST] for r in some_wait]
     gains = list(ahead.values())
     return [
         Figure("gap_closed_over_best", float(np.mean(gains)), min(gains), max(gains), at_least=0.08),
         Figure("gap_closed_worst", min(gains), min(gains), min(gains), at_least=0.0),
-        Figure("newsvendor_ratio", costs[SLOTCAST] / costs[least], min(each), max(each), at_most=0.9),
+        _over_best("newsvendor_ratio", [r.cost for r in results], at_most=0.9),
         Figure("broken_forecast_worse", max(broken), min(broken), max(broken), at_most=0.02),
         Figure("nights_to_distrust_spikes", float(np.median(nights)), min(nights), max(nights)),
-        Figure("waiting_days_ratio", own / number, own / number, own / number, at_most=0.5),
-        Figure("waiting_days_ratio_same_total", same / number, same / number, same / number),
+        _of_means("waiting_days_ratio", own, number, at_most=0.5),
+        _of_means("waiting_days_ratio_same_total", same, number),
+        _over_best("waiting_cost_ratio", [r.raised_cost for r in results]),
+        *(
+            _of_means(
+                f"{name}_{rival}", [each[SLOTCAST] for each in by_set], [each[rival] for each in by_set]
+            )
+            for rival in rivals
+            for name, by_set in (
+                ("waiting_days_ratio", [r.waited for r in results]),
+                ("waiting_by_all_ratio", [r.waited_by_all for r in results]),
+            )
+        ),
     ]
+
+
+def _over_best(name: str, costs: Sequence[Mapping[str, float]], *, at_most: float | None = None) -> Figure:
+    """Slotcast's costs ÷ those of the rival that is best over all sets; geometric mean over sets."""
+    means = {
+        policy: float(np.exp(np.mean([math.log(each[policy]) for each in costs]))) for policy in costs[0]
+    }
+    best = min((policy for policy in means if policy != SLOTCAST), key=lambda policy: means[policy])
+    each = [cost[SLOTCAST] / cost[best] for cost in costs]
+    return Figure(name, means[SLOTCAST] / means[best], min(each), max(each), at_most=at_most)
+
+
+def _of_means(
+    name: str, ours: Sequence[float], theirs: Sequence[float], *, at_most: float | None = None
+) -> Figure:
+    """The mean over sets of ours ÷ that of theirs; NaN where theirs is 0."""
+    mean = float(np.mean(theirs)) if len(theirs) else 0.0
+    value = float(np.mean(ours)) / mean if mean > 0 else math.nan
+    return Figure(name, value, value, value, at_most=at_most)
 
 
 def _best_rival(closed: Mapping[str, float]) -> float:

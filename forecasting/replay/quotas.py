@@ -1,7 +1,8 @@
 """Quotas replayed on demand that has come: rolling training, plan, waitlist, score, under several policies.
 
 Twice: at the same total units a week for every policy, so that only the split over days differs; and without
-a total, each policy at its own quantile of the service level.
+a total, each policy at its own quantile of the service level. There every policy raises its quotas by those
+who wait, as no total forbids it.
 """
 
 from __future__ import annotations
@@ -82,6 +83,11 @@ class PolicyResult:
     cost: float
     """Newsvendor cost: refused × refused_cost + idle × idle_cost."""
     waiting: Waiting
+    """With the quotas raised by those who wait, where no total forbids it."""
+    raised: float
+    """Units opened for those who wait: `waiting` has them, unmet, idle and cost do not."""
+    raised_cost: float
+    """cost and every raised unit paid for like an idle one: who it serves was refused on the day wished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,33 +167,35 @@ def judged(
         SAME_TOTAL: policies_with_total(values, first, rolling.models, upper),
         OWN_QUANTILE: policies_at_level(values, first, rolling.levels, service_level, upper),
     }
-    plain = quotas[OWN_QUANTILE][SLOTCAST]
-    backed = np.array([with_backlog(d, q) for d, q in zip(came, plain, strict=True)])
     results = tuple(
-        _result(policy, setting, came, units, service_level, waited=waited)
+        _result(policy, setting, came, units, service_level)
         for setting, policies in quotas.items()
         for policy, units in policies.items()
-        for waited in [backed if (setting, policy) == (OWN_QUANTILE, SLOTCAST) else units]
     )
     return QuotaReplay(window, rolling, quotas, results)
 
 
-def _result(
-    policy: str, setting: str, came: Floats, units: Floats, service_level: float, *, waited: Floats
-) -> PolicyResult:
+def _result(policy: str, setting: str, came: Floats, units: Floats, service_level: float) -> PolicyResult:
+    waited = units
+    if setting == OWN_QUANTILE:
+        waited = np.array([with_backlog(d, q) for d, q in zip(came, units, strict=True)])
+    each = [waiting(d, q) for d, q in zip(came, waited, strict=True)]
     unmet = float(np.maximum(came - units, 0.0).sum())
     idle = float(np.maximum(units - came, 0.0).sum())
-    each = [waiting(d, q) for d, q in zip(came, waited, strict=True)]
+    cost = unmet * service_level + idle * (1.0 - service_level)
+    raised = float((waited - units).sum())
     return PolicyResult(
         policy=policy,
         setting=setting,
         demand=float(came.sum()),
         unmet=unmet,
         idle=idle,
-        cost=unmet * service_level + idle * (1.0 - service_level),
+        cost=cost,
         waiting=Waiting(
             sum(w.waitlisted for w in each), sum(w.waited_days for w in each), sum(w.gave_up for w in each)
         ),
+        raised=raised,
+        raised_cost=cost + raised * (1.0 - service_level),
     )
 
 

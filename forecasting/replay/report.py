@@ -30,6 +30,8 @@ def merged(replays: Sequence[QuotaReplay]) -> list[PolicyResult]:
                 sum(r.waiting.waited_days for r in same),
                 sum(r.waiting.gave_up for r in same),
             ),
+            raised=sum(r.raised for r in same),
+            raised_cost=sum(r.raised_cost for r in same),
         )
         for first in replays[0].results
         for same in [[replay.result(first.setting, first.policy) for replay in replays]]
@@ -37,7 +39,11 @@ def merged(replays: Sequence[QuotaReplay]) -> list[PolicyResult]:
 
 
 def as_table(results: Sequence[PolicyResult]) -> pd.DataFrame:
-    """One row a setting and policy: refused, idle and cost as shares of demand, days waited, gap closed."""
+    """One row a setting and policy: refused, idle and cost as shares of demand, days waited, gap closed.
+
+    waitlisted and days waited are those with quotas raised by who waits (raised, of demand);
+    raised cost pays for these units too.
+    """
     return pd.DataFrame(
         [
             {
@@ -48,6 +54,8 @@ def as_table(results: Sequence[PolicyResult]) -> pd.DataFrame:
                 "cost": f"{r.cost / r.demand:.4f}",
                 "waitlisted": _percent(r.waiting.waitlisted / r.demand),
                 "days waited": f"{r.waiting.average_days:.1f}",
+                "raised": _percent(r.raised / r.demand),
+                "raised cost": f"{r.raised_cost / r.demand:.4f}",
                 "gap closed": _percent(gap_closed(results, r.policy)) if r.setting == SAME_TOTAL else "",
             }
             for r in results
@@ -65,6 +73,8 @@ def as_json(results: Sequence[PolicyResult], setting: dict[str, Any]) -> dict[st
             f"idle_{key}": round(r.idle / r.demand, 6),
             f"cost_{key}": round(r.cost / r.demand, 6),
             f"waited_days_{key}": round(r.waiting.average_days, 4),
+            f"raised_{key}": round(r.raised / r.demand, 6),
+            f"raised_cost_{key}": round(r.raised_cost / r.demand, 6),
         }
         if r.setting == SAME_TOTAL:
             closed = gap_closed(results, r.policy)

@@ -27,6 +27,7 @@ from forecasting.replay.quotas import (
     judged,
     window_of,
 )
+from forecasting.replay.report import as_json, merged
 from forecasting.replay.rolling import STEPS, Rolling
 from forecasting.replay.waiting import waiting, with_backlog
 
@@ -135,6 +136,30 @@ def test_a_plan_that_sees_its_waitlist_serves_it_the_next_day() -> None:
     wished, quotas = np.array([20.0, 5.0, 5.0, 5.0]), np.full(4, 5.0)
     assert waiting(wished, quotas).average_days > 1
     assert waiting(wished, with_backlog(wished, quotas)).average_days == pytest.approx(1.0)
+
+
+def test_every_policy_at_its_own_quantile_serves_who_waits_alike_and_pays_for_it() -> None:
+    """All raise their quotas by who waits, so that nobody waits two days; each raised unit costs an idle one.
+
+    The control: at the same total no unit is raised, whoever shares it out, and people wait longer.
+    """
+    values = demand(weeks=4)
+    values[:, FIRST:] *= 1.4
+    made = judged(window(values), Rolling(MONDAY, levels_of(values, 4), {}, ()), service_level=0.9)
+    for r in made.results:
+        if r.setting == SAME_TOTAL:
+            assert (r.raised, r.raised_cost) == (0.0, r.cost), r.policy
+            assert r.waiting.average_days > 2, r.policy
+        else:
+            assert r.waiting.average_days == pytest.approx(1.0), r.policy
+            assert r.waiting.waitlisted == pytest.approx(r.unmet), r.policy
+            late = np.maximum(values[:, -1] - made.quotas[r.setting][r.policy][:, -1], 0.0).sum()
+            assert r.raised == pytest.approx(r.unmet - late), r.policy
+            assert r.raised_cost == pytest.approx(r.cost + 0.1 * r.raised), r.policy
+    together = merged([made, made])
+    assert [each.raised for each in together] == [2 * r.raised for r in made.results]
+    waited = as_json(together, {})["figures"]
+    assert waited["raised_own_quantile_static"] > 0 == waited["raised_same_total_static"]
 
 
 def test_the_window_is_whole_weeks_after_a_year() -> None:
