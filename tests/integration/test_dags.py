@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from booking_core import tables as t
 from booking_core.database import write_transaction
+from booking_core.read.rosters import roster_proposal
 from tests.support.bank import Bank
 from tests.support.planning import MEAN_DAY, add_run, furnish
 from tests.support.serving import ROOT, serve
@@ -134,20 +135,27 @@ def test_a_runs_partition_is_its_wall_time_or_its_period(airflow: dict[str, str]
     }
 
 
-def test_training_then_retuning_changes_quotas_through_the_api(
+def test_training_then_retuning_changes_quotas_and_proposes_a_roster(
     airflow: dict[str, str], sqlite_bank: Bank
 ) -> None:
-    """train_demand leaves retune waiting for its period; retune, run for it, sets the quotas in force."""
+    """train_demand leaves retune waiting for its period; retune, run for it, sets the quotas in force.
+
+    roster keeps the next week's shifts of every region, twice the same, and states none of them.
+    """
     period = sqlite_bank.today - timedelta(days=1)
     furnish(sqlite_bank, period, days=200)
     conf = json.dumps({"period": period.isoformat()})
     with serve(sqlite_bank.url) as core:
         environment = airflow | {k: v for k, v in core.environment().items() if k.startswith("SLOTCAST_")}
-        trained = ask(environment, "run", "train_demand", conf)
-        assert trained["state"] == "success", trained
+        runs = ask(environment, "run", "train_demand,retune,roster,roster", conf)
+        assert [run["state"] for run in runs] == ["success"] * 4, runs
+        trained, retuned, proposed, again = runs
         assert trained["waiting"] == [["retune", period.isoformat()]]
-        retuned = ask(environment, "run", "retune", conf)
-        assert retuned["state"] == "success", retuned
+        assert proposed["tasks"] == again["tasks"]
+        assert [task[:2] for task in again["tasks"] if task[0] == "propose"] == [
+            ["propose", 0],
+            ["propose", 1],
+        ]
         assert [task[:2] for task in retuned["tasks"] if task[0] == "apply"] == [["apply", 0], ["apply", 1]]
         first = (period + timedelta(days=1)).isoformat()
         last = (period + timedelta(days=28)).isoformat()
@@ -156,6 +164,11 @@ def test_training_then_retuning_changes_quotas_through_the_api(
                 "/v1/quotas", params={"scope_kind": "branch", "from": first, "to": last}
             ).json()
             plans = client.get("/v1/plans", params={"kind": "quota"}).json()["plans"]
+            stated = client.get("/v1/rosters", params={"from": first, "to": last}).json()["rosters"]
+    assert stated == []
+    kept = [roster_proposal(sqlite_bank.engine, region) for region in ("north", "south")]
+    monday = (period + timedelta(days=7 - period.weekday())).isoformat()
+    assert [each and each["first_day"] for each in kept] == [monday, monday]
     assert {plan["region"]: plan["status"] for plan in plans} == {"north": "applied", "south": "shadow"}
     days = [row for row in answer["periods"] if row["quota_id"] == "branch:b1:*:day"]
     assert len(days) == 28

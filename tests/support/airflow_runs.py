@@ -1,6 +1,6 @@
 """A program: our DAGs in real Airflow. The last line it prints is JSON.
 
-    python -m tests.support.airflow_runs describe | keys | run DAG_ID CONF | ask DAG_ID CONF ANSWERS
+    python -m tests.support.airflow_runs describe | keys | run DAG_ID,… CONF | ask DAG_ID CONF ANSWERS
 
 ANSWERS: JSON, map index of the question → [who, Approve or Reject]; a question without an answer times out.
 
@@ -77,6 +77,16 @@ def keys() -> dict[str, Any]:
     }
 
 
+def run_all(dag_ids: str, conf: str) -> list[dict[str, Any]]:
+    """One run of each DAG, one after the other, until one does not succeed: see `run_once`."""
+    outcomes = []
+    for dag_id in dag_ids.split(","):
+        outcomes.append(run_once(dag_id, conf))
+        if outcomes[-1]["state"] != "success":
+            break
+    return outcomes
+
+
 def run_once(dag_id: str, conf: str) -> dict[str, Any]:
     """One run of the DAG: its state, its tasks' states and the partitions that now wait for retune."""
     dag = DagBag(str(ROOT / "dags")).dags[dag_id]
@@ -146,5 +156,5 @@ def _answer_parked(wanted: dict[str, list[str]], asked: dict[int, list[Any]]) ->
 
 if __name__ == "__main__":
     command, *words = sys.argv[1:]
-    answer = {"describe": describe, "keys": keys, "run": run_once, "ask": run_asked}[command](*words)
+    answer = {"describe": describe, "keys": keys, "run": run_all, "ask": run_asked}[command](*words)
     print(json.dumps(answer))
