@@ -50,6 +50,11 @@ def outcome_of(core: CoreClient, plan: Mapping[str, Any]) -> dict[str, Any]:
             if error.reason not in NOT_APPLIED:
                 raise
             refused = error.reason
+    return _told(plan, refused)
+
+
+def _told(plan: Mapping[str, Any], refused: str | None) -> dict[str, Any]:
+    """The plan as it stands, as an outcome."""
     limits = sum(item.get("applied_limit") is not None for item in plan["items"])
     return {"plan_id": plan["plan_id"], "status": plan["status"], "limits": limits, "refused": refused}
 
@@ -139,9 +144,11 @@ def body_of(plan: Mapping[str, Any]) -> str:
 def decide(plan_id: str, *, approved: bool, by: str | None) -> dict[str, Any]:
     """What became of the plan after the answer to its question; by None = nobody answered: rejected.
 
-    As `outcome_of`, and "decided_by". A plan that was decided elsewhere meanwhile stays as it was decided.
-    Raises LookupError for an unknown plan, CoreError where the core fails.
+    As `outcome_of`, and "decided_by". A plan that was decided elsewhere meanwhile stays as it was decided: only
+    an approval applies it, a rejection that comes after one is told as refused (plan_wrong_status). Raises
+    LookupError for an unknown plan, CoreError where the core fails.
     """
+    approves = approved and by is not None
     with CoreClient.from_environment(APPROVER_VARIABLE, "operator") as approver:
         plan = approver.plan(plan_id)
         if plan is None:
@@ -149,14 +156,15 @@ def decide(plan_id: str, *, approved: bool, by: str | None) -> dict[str, Any]:
         refused = None
         if plan["status"] == PENDING:
             try:
-                plan = approver.decide_plan(
-                    plan_id, approved=approved and by is not None, by=by or NOBODY_DECIDED
-                )
+                plan = approver.decide_plan(plan_id, approved=approves, by=by or NOBODY_DECIDED)
             except CoreError as error:
                 if error.reason != PlanRefusal.PLAN_WRONG_STATUS:
                     raise
                 refused = error.reason
                 plan = approver.plan(plan_id) or plan
+    if not approves:
+        late = None if plan["status"] == "rejected" else PlanRefusal.PLAN_WRONG_STATUS
+        return _told(plan, refused or late) | {"decided_by": plan["decided_by"]}
     with CoreClient.from_environment() as planner:
         outcome = outcome_of(planner, plan)
     return outcome | {"refused": outcome["refused"] or refused, "decided_by": plan["decided_by"]}

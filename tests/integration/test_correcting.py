@@ -20,6 +20,7 @@ from booking_core.read.plans import plan_items, plans
 from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
 from forecasting.__main__ import main
+from forecasting.caps import Funds
 from forecasting.core_client import CoreClient
 from forecasting.decisions.intraday import Above
 from forecasting.decisions.policy import Policy
@@ -152,6 +153,10 @@ def test_arrivals_that_outrun_the_forecast_raise_today_and_ask_for_the_rest(
         assert question["response_timeout"] < timedelta(hours=24)  # until the day is over
         decided = jobs.decide(made[1]["plan_id"], approved=False, by="zhao.min")
         assert (decided["status"], decided["decided_by"]) == ("rejected", "zhao.min")
+        for person in ("wang", None):  # a rejection after another's approval applies nothing
+            late = jobs.decide(made[3]["plan_id"], approved=False, by=person)
+            assert (late["status"], late["refused"]) == ("approved", "plan_wrong_status")
+        assert limits(shifted, shifted.today)["*"] == (29, 3)
         [applied] = jobs.correct(later)
         assert (applied["plan_id"], applied["status"]) == (made[3]["plan_id"], "applied")
         asked = plan_items(shifted.engine, made[3]["plan_id"]).iloc[0]["new_limit"]
@@ -284,7 +289,10 @@ def test_held_back_units_are_released_before_anybody_is_asked(
         assert planned < 24
         settings, policy = bank_settings(shifted.engine), Policy(hold_back_ratio=0.2)
         now = quarter_start(settings.business_now(datetime.now(UTC)))
-        state = correcting.day_states(shifted.engine, "north", f"demand-{period}", now, settings, policy)[0]
+        funds = Funds.of(shifted.engine, today - timedelta(days=1), policy)
+        state = correcting.day_states(
+            shifted.engine, "north", f"demand-{period}", now, settings, policy, funds
+        )[0]
         assert (state.limit_units, state.unplanned_units, state.held_back_units) == (
             planned,
             26,
