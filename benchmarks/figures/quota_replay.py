@@ -27,6 +27,7 @@ from forecasting.replay.policies import (
     by_trust,
     in_proportion,
     last_week,
+    policies_at_level,
     weekly_totals,
 )
 from forecasting.replay.quotas import (
@@ -67,6 +68,8 @@ class SetResult:
     """Newsvendor cost ÷ demand by policy, each at its own quantile."""
     broken: dict[str, float]
     """By fault: Slotcast's unmet demand ÷ last week's, minus 1."""
+    broken_alone: dict[str, float]
+    """By fault: Slotcast's cost at its own quantile ÷ last week's, minus 1, with nothing to stop it."""
     nights_to_distrust: dict[str, int]
     """By fault: nights until the forecast's models weigh half of what they did."""
     raised_cost: dict[str, float]
@@ -112,6 +115,7 @@ def run_set(name: str, country: str, window: Window, refit_days: int) -> SetResu
         closed={policy: gap_closed(replay.results, policy) for policy in with_total},
         cost={policy: result.cost / static.demand for policy, result in own.items()},
         broken=broken,
+        broken_alone=_broken_alone(replay),
         nights_to_distrust=nights,
         raised_cost={policy: result.raised_cost / static.demand for policy, result in own.items()},
         waited={policy: result.waiting.average_days for policy, result in own.items()},
@@ -141,6 +145,7 @@ def figures_of(results: list[SetResult]) -> list[Figure]:
     ahead = {r.name: r.closed[SLOTCAST] - _best_rival(r.closed) for r in results if r.gap > LEAST_GAP}
     rivals = [policy for policy in results[0].cost if policy != SLOTCAST]
     broken = [value for r in results for value in r.broken.values()]
+    alone = [value for r in results for value in r.broken_alone.values()]
     nights = [float(value) for r in results for value in r.nights_to_distrust.values()]
     some_wait = [r for r in results if r.waited_same_total[STATIC] > 0]
     number = [r.waited_same_total[STATIC] for r in some_wait]
@@ -150,7 +155,9 @@ def figures_of(results: list[SetResult]) -> list[Figure]:
         Figure("gap_closed_over_best", float(np.mean(gains)), min(gains), max(gains), at_least=0.08),
         Figure("gap_closed_worst", min(gains), min(gains), min(gains), at_least=0.0),
         _over_best("newsvendor_ratio", [r.cost for r in results], at_most=0.9),
+        _over_each_best("newsvendor_ratio_each_best", [r.cost for r in results]),
         Figure("broken_forecast_worse", max(broken), min(broken), max(broken), at_most=0.02),
+        Figure("broken_forecast_own_quantile", max(alone), min(alone), max(alone)),
         Figure("nights_to_distrust_spikes", float(np.median(nights)), min(nights), max(nights)),
         _of_means("waiting_days_ratio", own, number, at_most=0.5),
         _of_means("waiting_days_ratio_same_total", same, number),
@@ -178,6 +185,14 @@ def _over_best(name: str, costs: Sequence[Mapping[str, float]], *, at_most: floa
     return Figure(name, means[SLOTCAST] / means[best], min(each), max(each), at_most=at_most)
 
 
+def _over_each_best(name: str, costs: Sequence[Mapping[str, float]]) -> Figure:
+    """Slotcast's costs ÷ those of the rival that is best on the same set; geometric mean over sets."""
+    each = [
+        cost[SLOTCAST] / min(value for policy, value in cost.items() if policy != SLOTCAST) for cost in costs
+    ]
+    return Figure(name, float(np.exp(np.mean(np.log(each)))), min(each), max(each))
+
+
 def _of_means(
     name: str, ours: Sequence[float], theirs: Sequence[float], *, at_most: float | None = None
 ) -> Figure:
@@ -188,7 +203,7 @@ def _of_means(
 
 
 def _best_rival(closed: Mapping[str, float]) -> float:
-    return max(value for policy, value in closed.items() if policy not in {SLOTCAST, STATIC})
+    return max(value for policy, value in closed.items() if policy != SLOTCAST)
 
 
 def _broken(replay: QuotaReplay) -> tuple[dict[str, float], dict[str, int]]:
@@ -210,6 +225,28 @@ def _broken(replay: QuotaReplay) -> tuple[dict[str, float], dict[str, int]]:
             low = [night for night, share in enumerate(trusted) if share < trusted[0] / 2]
             distrusted[name] = low[0] if low else days
     return worse, distrusted
+
+
+def _broken_alone(replay: QuotaReplay) -> dict[str, float]:
+    """By fault: Slotcast's cost at its own quantile ÷ last week's, minus 1, from the fault on.
+
+    No veto is replayed: it is what a broken forecast would cost until the drift watch stops it.
+    """
+    values, first = replay.window.values()
+    days = replay.window.days
+    came = values[:, first + FAULTY_SINCE : first + days]
+
+    def cost(units: Floats) -> float:
+        short = np.maximum(came - units[:, FAULTY_SINCE:], 0.0).sum() * SERVICE_LEVEL
+        return float(short + np.maximum(units[:, FAULTY_SINCE:] - came, 0.0).sum() * (1.0 - SERVICE_LEVEL))
+
+    plain = cost(last_week(values, first, days))
+    found = {}
+    for name, fault in FAULTS.items():
+        levels = fault(replay.rolling.levels, FAULTY_SINCE)
+        ours = policies_at_level(values, first, levels, SERVICE_LEVEL)[SLOTCAST]
+        found[name] = cost(ours) / plain - 1.0 if plain > 0 else 0.0
+    return found
 
 
 def _prophet_upper(
