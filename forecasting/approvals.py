@@ -144,9 +144,9 @@ def body_of(plan: Mapping[str, Any]) -> str:
 def decide(plan_id: str, *, approved: bool, by: str | None) -> dict[str, Any]:
     """What became of the plan after the answer to its question; by None = nobody answered: rejected.
 
-    As `outcome_of`, and "decided_by". A plan that was decided elsewhere meanwhile stays as it was decided: only
-    an approval applies it, a rejection that comes after one is told as refused (plan_wrong_status). Raises
-    LookupError for an unknown plan, CoreError where the core fails.
+    As `outcome_of`, and "decided_by". A plan that was decided elsewhere meanwhile stays as it was decided:
+    only an approval applies it, a rejection that comes after one is told as refused (plan_wrong_status).
+    Raises LookupError for an unknown plan, CoreError where the core fails.
     """
     approves = approved and by is not None
     with CoreClient.from_environment(APPROVER_VARIABLE, "operator") as approver:

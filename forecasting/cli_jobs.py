@@ -97,7 +97,8 @@ def correct(arguments: argparse.Namespace) -> int:
 
     for outcome in jobs.correct(arguments.at):
         refused = f" ({outcome['refused']})" if outcome["refused"] else ""
-        print(f"{outcome['plan_id']}: {outcome['status']}{refused}, {outcome['limits']} limits raised")
+        about = outcome["plan_id"] or outcome["region"]
+        print(f"{about}: {outcome['status']}{refused}, {outcome['limits']} limits set")
     return 0
 
 

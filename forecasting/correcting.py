@@ -2,7 +2,8 @@
 
 Both are plans of kind extra: limits raised until their period ends. What they are made from is kept first and
 they follow from it, so that they can be replayed; they are posted, approved and recorded like any other plan.
-What is inside the band is applied at once, what a person approved with the next correction.
+What is inside the band is applied at once. What a person approved is applied with the next correction: quota
+plans too.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from booking_core.read.events import branch_scopes, events
 from booking_core.read.plans import extras_asked, plans
 from booking_core.settings import BankSettings
 from forecasting import store
-from forecasting.approvals import outcome_of
-from forecasting.core_client import CoreClient
+from forecasting.approvals import QUOTA, outcome_of
+from forecasting.core_client import CoreClient, CoreError
 from forecasting.day_states import day_states
+from forecasting.decisions.guardrails import Veto
 from forecasting.decisions.intraday import correction_plan, correction_record, quarter_key
 from forecasting.decisions.policy import Policy, policy_from
 from forecasting.decisions.special_periods import (
@@ -100,9 +102,10 @@ def special_days(
 def correct(at: str | None = None) -> list[dict[str, Any]]:
     """What was corrected at the business quarter-hour `at` (RFC 3339; now when None), plan by plan.
 
-    {"plan_id", "status", "limits" (raised by it), "refused" (a reason) or None}. A quarter-hour that has
-    passed is left alone: back-filling does nothing. A repetition changes nothing. Regions, and the bank where
-    it has limits, are left alone too without a usable forecast.
+    {"plan_id", "region", "status", "limits" (set by it), "refused" (a reason) or None}. A quarter-hour that
+    has passed is left alone: back-filling does nothing. A repetition changes nothing. A region, or the bank
+    where it has limits, without a usable forecast is kept: plan_id None, status "kept", refused the veto.
+    Raises CoreError naming the regions where the core failed, after all the others were corrected.
     """
     engine = store.open_engine()
     settings, policy = bank_settings(engine), policy_from(stored_policy(engine))
@@ -110,37 +113,60 @@ def correct(at: str | None = None) -> list[dict[str, Any]]:
     quarter = now if at is None else quarter_start(parse_moment(at))
     if quarter < now:
         return []
-    outcomes = []
+    outcomes, failed = [], {}
     with CoreClient.from_environment() as core:
         planned = planned_regions(engine, settings.local_day(quarter))
         # the bank first: what its limits leave room for once raised binds no region
         for region in sorted(planned, key=lambda name: (name != BANK_SCOPE_ID, name)):
-            approved = plans(engine, kind=EXTRA, region=region, status=("approved",), limit=None)
-            found = [core.plan(str(plan_id)) for plan_id in approved["plan_id"]]
-            outcomes += [outcome_of(core, plan) for plan in found if plan is not None]
-            record = _record(engine, region, quarter, settings, policy)
-            bodies = (
-                [] if record is None else [correction_plan(region, record, asks=a) for a in (False, True)]
-            )
-            outcomes += [outcome_of(core, core.post_plan(body)) for body in bodies if body is not None]
+            try:
+                found = _apply_approved(core, engine, region)
+                found += _correct_region(core, engine, region, quarter, settings, policy)
+            except CoreError as error:
+                failed[region] = error
+            else:
+                outcomes += [outcome | {"region": region} for outcome in found]
+    if failed:
+        told = "; ".join(f"{region}: {error}" for region, error in failed.items())
+        raise CoreError(f"not corrected: {told}") from next(iter(failed.values()))
     return outcomes
+
+
+def _apply_approved(core: CoreClient, engine: Engine, region: str) -> list[dict[str, Any]]:
+    """What became of the region's approved plans: the newest period's quota plan, and every extra one."""
+    quota = plans(engine, kind=QUOTA, region=region, status=("approved",), limit=1)
+    extra = plans(engine, kind=EXTRA, region=region, status=("approved",), limit=None)
+    found = [core.plan(str(plan_id)) for plan_id in [*quota["plan_id"], *extra["plan_id"]]]
+    return [outcome_of(core, plan) for plan in found if plan is not None]
+
+
+def _correct_region(
+    core: CoreClient, engine: Engine, region: str, quarter: datetime, settings: BankSettings, policy: Policy
+) -> list[dict[str, Any]]:
+    """What became of the region's corrections at the quarter-hour, or that a veto keeps it as it is."""
+    record = _record(engine, region, quarter, settings, policy)
+    if isinstance(record, Veto):
+        return [{"plan_id": None, "status": "kept", "limits": 0, "refused": str(record)}]
+    bodies = [] if record is None else [correction_plan(region, record, asks=a) for a in (False, True)]
+    return [outcome_of(core, core.post_plan(body)) for body in bodies if body is not None]
 
 
 def _record(
     engine: Engine, region: str, quarter: datetime, settings: BankSettings, policy: Policy
-) -> dict[str, Any] | None:
+) -> dict[str, Any] | Veto | None:
     """What the region's corrections at the quarter-hour are made from: as kept, or made now and kept.
 
-    None where nothing is raised. The plans follow from the record, so that a repetition posts the same ones.
+    None where nothing is raised, a veto where no forecast is fit; one in training is not waited for. The
+    plans follow from the record, so that a repetition posts the same ones.
     """
     key = quarter_key(quarter)
     kept = store.proposal(engine, period=key, kind=EXTRA, region=region)
     today = settings.local_day(quarter)
     if kept is not None:
         return kept
-    run, veto, _ = usable_run(engine, today - timedelta(days=1), policy, region)
+    yesterday = today - timedelta(days=1)
+    run, veto, _ = usable_run(engine, yesterday, policy, region, awaits_training=False)
     if run is None or veto is not None:
-        return None
+        return veto or Veto.NO_FORECAST
     states = day_states(engine, region, run.run_id, quarter, settings, policy)
     made = correction_record(states, quarter=quarter, today=today, run_id=run.run_id, policy=policy)
     return (

@@ -52,9 +52,16 @@ def planned_regions(engine: Engine, day: date) -> list[str]:
 
 
 def usable_run(
-    engine: Engine, day: date, policy: Policy, region: str | None = None
+    engine: Engine,
+    day: date,
+    policy: Policy,
+    region: str | None = None,
+    *,
+    awaits_training: bool = True,
 ) -> tuple[ForecastRun | None, Veto | None, str]:
     """The run to plan the period with, or why none is fit: the period's own, else the last fresh one.
+
+    awaits_training: RuntimeError while the period's own is in training; else the last ready one is used.
 
     No run is fit while live forecasts of the bank or of the region drift from their promise: a forecast made
     the same way is not to be trusted.
@@ -62,7 +69,7 @@ def usable_run(
     own = latest_run(engine, DEMAND, until_period=day, status=None)
     if own is not None and own.period == day and own.status == store.VETOED:
         return own, Veto(own.verdict or Veto.NO_FORECAST), str((own.scores or {}).get("condition", ""))
-    if own is not None and own.period == day and own.status == store.TRAINING:
+    if awaits_training and own is not None and own.period == day and own.status == store.TRAINING:
         raise RuntimeError(f"{own.run_id} is still in training: run finish_training first")
     run = latest_run(engine, DEMAND, until_period=day)
     if run is None:

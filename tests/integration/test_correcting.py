@@ -20,12 +20,12 @@ from booking_core.read.plans import plan_items, plans
 from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
 from forecasting.__main__ import main
-from forecasting.caps import Funds
-from forecasting.core_client import CoreClient
+from forecasting.core_client import CoreClient, CoreError
 from forecasting.decisions.intraday import Above
 from forecasting.decisions.policy import Policy
 from forecasting.frames import SamplePaths
 from forecasting.pressure import quarter_start
+from forecasting.retuning import usable_run
 from tests.support.bank import ZONE, Bank
 from tests.support.planning import core_of
 from tests.support.recorded import plan, put, wish
@@ -51,9 +51,9 @@ def shifted(sqlite_bank: Bank) -> Bank:
     return at_noon(sqlite_bank)
 
 
-def forecast(bank: Bank, *, mean: float = USUAL) -> str:
-    """A ready run of yesterday that forecasts so many units a day at b1; its id."""
-    engine, period = bank.engine, bank.today - timedelta(days=1)
+def forecast(bank: Bank, *, mean: float = USUAL, back: int = 1) -> str:
+    """A ready run of so many days back that forecasts so many units a day at b1; its id."""
+    engine, period = bank.engine, bank.today - timedelta(days=back)
     run_id = f"demand-{period}"
     store.start_run(
         engine,
@@ -180,6 +180,70 @@ def test_a_morning_as_usual_corrects_nothing_and_a_paused_bank_neither(
         assert limits(shifted, shifted.today) == {"*": (26, 0)}
 
 
+def test_without_a_forecast_it_says_so_and_one_in_training_is_not_waited_for(
+    shifted: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No run: kept, and why. A run that is in training, or has died in it: the last ready one is used."""
+    shifted.add_quota("branch", "b1", "day", 26)
+    usual_mornings(shifted)
+    wishes(shifted, shifted.today, 30)
+    with running(shifted, monkeypatch):
+        assert jobs.correct() == [
+            {"plan_id": None, "region": "north", "status": "kept", "limits": 0, "refused": "no_forecast"}
+        ]
+        forecast(shifted, back=2)
+        yesterday = shifted.today - timedelta(days=1)
+        store.start_run(
+            shifted.engine,
+            run_id=f"demand-{yesterday}",
+            kind="demand",
+            period=yesterday,
+            trained_utc=datetime.now(UTC),
+            span=None,
+            parameters={},
+            libraries={},
+        )
+        with pytest.raises(RuntimeError, match="still in training"):  # a retune waits for it
+            usable_run(shifted.engine, yesterday, Policy(), "north")
+        assert [outcome["status"] for outcome in jobs.correct()] == ["applied", "pending"]
+
+
+def test_approved_quota_plans_are_applied_and_one_regions_failure_stops_no_other(
+    shifted: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest approved quota plan is applied, an older one refused; where the core fails is named last."""
+    shifted.add_region("south")
+    forecast(shifted)
+    waits = {"status": "approved", "in_band": False, "applied_utc": None}
+    days = [(shifted.today - timedelta(days=n)).isoformat() for n in (1, 2)]
+    put(
+        shifted,
+        t.plans,
+        plan("n1", **waits, period=days[0]),
+        plan("s1", **waits, period=days[0], region_id="south"),
+        plan("s2", **waits, period=days[1], region_id="south"),
+    )
+    real = correcting.outcome_of
+
+    def broken(core: CoreClient, told: dict[str, Any]) -> dict[str, Any]:
+        if told["region"] == "north":
+            raise CoreError("the core is gone")
+        return real(core, told)
+
+    with running(shifted, monkeypatch):
+        with monkeypatch.context() as patched:
+            patched.setattr(correcting, "outcome_of", broken)
+            with pytest.raises(CoreError, match="not corrected: north: the core is gone"):
+                jobs.correct()
+        found = plans(shifted.engine, kind="quota").set_index("plan_id")["status"]
+        assert found.to_dict() == {"n1": "approved", "s1": "applied", "s2": "approved"}
+        told = [(o["plan_id"], o["region"], o["status"], o["refused"]) for o in jobs.correct()]
+        assert told == [
+            ("n1", "north", "applied", None),
+            ("s2", "south", "approved", "plan_older_period"),
+        ]
+
+
 def offset(bank: Bank) -> timedelta:
     """The bank's business offset."""
     with bank.engine.connect() as connection:
@@ -289,10 +353,7 @@ def test_held_back_units_are_released_before_anybody_is_asked(
         assert planned < 24
         settings, policy = bank_settings(shifted.engine), Policy(hold_back_ratio=0.2)
         now = quarter_start(settings.business_now(datetime.now(UTC)))
-        funds = Funds.of(shifted.engine, today - timedelta(days=1), policy)
-        state = correcting.day_states(
-            shifted.engine, "north", f"demand-{period}", now, settings, policy, funds
-        )[0]
+        state = correcting.day_states(shifted.engine, "north", f"demand-{period}", now, settings, policy)[0]
         assert (state.limit_units, state.unplanned_units, state.held_back_units) == (
             planned,
             26,
