@@ -124,7 +124,7 @@ def test_a_tampered_plan_or_record_is_found(
 
 
 def test_what_cannot_be_replayed_says_why(made: tuple[Bank, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown plan, one made by hand, and one whose proposal gave way."""
+    """An unknown plan, one made by hand, one whose proposal gave way, an extra plan nothing is kept of."""
     bank, plan_id = made
     assert replayed(capsys, "nothing") == (1, "python -m forecasting: the core knows no plan 'nothing'\n")
     p = tf.forecast_proposals
@@ -138,6 +138,10 @@ def test_what_cannot_be_replayed_says_why(made: tuple[Bank, str], capsys: pytest
     assert replayed(capsys, plan_id)[0] == 0
     change(bank, p, p.c.region_id == "north", region_id="elsewhere")
     assert "has no recorded proposal" in replayed(capsys, plan_id)[1]
+    change(bank, t.plans, t.plans.c.plan_id == plan_id, kind="extra")
+    code, told = replayed(capsys, plan_id)
+    assert code == 1
+    assert f"nothing is kept of what plan {plan_id} was made from" in told
 
 
 def test_tampered_corrections_and_records_are_found() -> None:
