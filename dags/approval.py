@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import task
+from airflow.sdk import TriggerRule, task
 
 
 class PlanApproval(ApprovalOperator):
@@ -40,14 +41,16 @@ class PlanApproval(ApprovalOperator):
 def ask_about(outcomes: Any) -> None:
     """The last tasks of a DAG: questions → ask → decide, for those plans of the outcomes that wait.
 
-    outcomes: what a task (or the mapped ones together) returned of each plan, with its "plan_id".
+    outcomes: what a task (or the mapped ones together) returned of each plan, with its "plan_id" (None where
+    no plan was made). People are asked about what is there even where some of these tasks failed; the leaf
+    `nothing_failed` then makes the run fail all the same.
     """
 
-    @task
-    def questions(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def questions(outcomes: list[dict[str, Any] | None] | None) -> list[dict[str, Any]]:
         from forecasting import jobs  # noqa: PLC0415
 
-        return jobs.questions([outcome["plan_id"] for outcome in outcomes])
+        return jobs.questions([told["plan_id"] for told in outcomes or [] if told and told["plan_id"]])
 
     @task(max_active_tis_per_dagrun=2)
     def decide(answer: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def ask_about(outcomes: Any) -> None:
 
         return jobs.decide(answer["plan_id"], approved=answer["approved"], by=answer["by"])
 
+    outcomes >> EmptyOperator(task_id="nothing_failed")
     asked = PlanApproval.partial(
         task_id="ask",
         defaults=PlanApproval.REJECT,

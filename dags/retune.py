@@ -1,4 +1,4 @@
-"""retune: propose → guard → apply, region by region; a person is asked about what needs one.
+"""retune: propose → guard → apply, each region on its own; a person is asked about what needs one.
 
 That is a plan outside the guard band, and the extra units for special periods beside a plan.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import PartitionedAssetTimetable, dag, get_current_context, task
+from airflow.sdk import PartitionedAssetTimetable, dag, get_current_context, task, task_group
 
 from dags.approval import ask_about
 from dags.common import DEMAND_FORECAST, dag_settings, explicit_period, partition_of
@@ -51,9 +51,15 @@ def retune() -> None:
 
         return jobs.apply(plan_id)
 
+    @task_group(prefix_group_id=False)
+    def region_plan(period: str, region: str) -> Any:
+        """Mapped as a whole: one region's failure stops no other region."""
+        planned: Any = guard(period, region)
+        return apply(planned)
+
     period: Any = period_of_run()
-    outcomes: Any = apply.expand(plan_id=guard.partial(period=period).expand(region=propose(period)))
-    ask_about(outcomes)
+    regions: Any = propose(period)
+    ask_about(region_plan.partial(period=period).expand(region=regions))
 
 
 retune()

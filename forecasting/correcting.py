@@ -113,7 +113,8 @@ def correct(at: str | None = None) -> list[dict[str, Any]]:
     quarter = now if at is None else quarter_start(parse_moment(at))
     if quarter < now:
         return []
-    outcomes, failed = [], {}
+    outcomes: list[dict[str, Any]] = []
+    failed: dict[str, CoreError] = {}
     with CoreClient.from_environment() as core:
         planned = planned_regions(engine, settings.local_day(quarter))
         # the bank first: what its limits leave room for once raised binds no region

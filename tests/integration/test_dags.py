@@ -77,7 +77,6 @@ def test_every_dag_parses_and_every_task_is_guarded(described: Any) -> None:
         tasks = dags[dag_id]["tasks"]
         assert tasks["ask"]["timeout_seconds"] is None
         assert (tasks["questions"]["downstream"], tasks["ask"]["downstream"]) == (["ask"], ["decide"])
-    assert dags["correct"]["tasks"]["correct_day"]["downstream"] == ["questions"]
     runs = {dag_id: dag["max_active_runs"] for dag_id, dag in dags.items()}
     assert runs == {
         "correct": 48, "prescale": 1, "retune": 8, "roster": 1, "score": 1, "train_demand": 1
@@ -122,6 +121,17 @@ def test_training_and_retuning_are_mapped_and_joined_by_an_asset(described: Any)
     assert {name for name, task in retune.items() if task["mapped"]} == {
         "guard", "apply", "ask", "decide"
     }  # fmt: skip
+    # each region on its own: a group mapped as a whole; what failed still ends the run as failed
+    assert [retune[name]["group"] for name in ("propose", "guard", "apply")] == [
+        None,
+        "region_plan",
+        "region_plan",
+    ]
+    for name, tasks in (("apply", retune), ("correct_day", dags["correct"]["tasks"])):
+        assert tasks[name]["downstream"] == ["nothing_failed", "questions"]
+        watcher = tasks["nothing_failed"]
+        assert (watcher["trigger_rule"], watcher["downstream"]) == ("all_success", [])
+        assert tasks["questions"]["trigger_rule"] == "all_done"
 
 
 def test_a_runs_partition_is_its_wall_time_or_its_period(airflow: dict[str, str]) -> None:

@@ -50,7 +50,9 @@ def _described(dag: Any) -> dict[str, Any]:
                 "retries": task.retries,
                 "backoff": bool(task.retry_exponential_backoff),
                 "timeout_seconds": task.execution_timeout.total_seconds() if task.execution_timeout else None,
-                "mapped": task.is_mapped,
+                "mapped": task.is_mapped or task.get_closest_mapped_task_group() is not None,
+                "group": task.task_group.group_id,
+                "trigger_rule": str(task.trigger_rule.value),
                 "downstream": sorted(task.downstream_task_ids),
                 "outlets": [outlet.name for outlet in task.outlets],
             }
