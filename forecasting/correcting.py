@@ -21,6 +21,7 @@ from booking_core.read.plans import extras_asked, plans
 from booking_core.settings import BankSettings
 from forecasting import store
 from forecasting.approvals import QUOTA, outcome_of
+from forecasting.caps import Funds
 from forecasting.core_client import CoreClient, CoreError
 from forecasting.day_states import day_states
 from forecasting.decisions.guardrails import Veto
@@ -116,12 +117,13 @@ def correct(at: str | None = None) -> list[dict[str, Any]]:
     outcomes: list[dict[str, Any]] = []
     failed: dict[str, CoreError] = {}
     with CoreClient.from_environment() as core:
-        planned = planned_regions(engine, settings.local_day(quarter))
+        today = settings.local_day(quarter)
+        planned, funds = planned_regions(engine, today), Funds.of(engine, today - timedelta(days=1), policy)
         # the bank first: what its limits leave room for once raised binds no region
         for region in sorted(planned, key=lambda name: (name != BANK_SCOPE_ID, name)):
             try:
                 found = _apply_approved(core, engine, region)
-                found += _correct_region(core, engine, region, quarter, settings, policy)
+                found += _correct_region(core, engine, region, quarter, settings, policy, funds)
             except CoreError as error:
                 failed[region] = error
             else:
@@ -141,10 +143,16 @@ def _apply_approved(core: CoreClient, engine: Engine, region: str) -> list[dict[
 
 
 def _correct_region(
-    core: CoreClient, engine: Engine, region: str, quarter: datetime, settings: BankSettings, policy: Policy
+    core: CoreClient,
+    engine: Engine,
+    region: str,
+    quarter: datetime,
+    settings: BankSettings,
+    policy: Policy,
+    funds: Funds | None,
 ) -> list[dict[str, Any]]:
     """What became of the region's corrections at the quarter-hour, or that a veto keeps it as it is."""
-    record = _record(engine, region, quarter, settings, policy)
+    record = _record(engine, region, quarter, settings, policy, funds)
     if isinstance(record, Veto):
         return [{"plan_id": None, "status": "kept", "limits": 0, "refused": str(record)}]
     bodies = [] if record is None else [correction_plan(region, record, asks=a) for a in (False, True)]
@@ -152,7 +160,12 @@ def _correct_region(
 
 
 def _record(
-    engine: Engine, region: str, quarter: datetime, settings: BankSettings, policy: Policy
+    engine: Engine,
+    region: str,
+    quarter: datetime,
+    settings: BankSettings,
+    policy: Policy,
+    funds: Funds | None,
 ) -> dict[str, Any] | Veto | None:
     """What the region's corrections at the quarter-hour are made from: as kept, or made now and kept.
 
@@ -168,7 +181,7 @@ def _record(
     run, veto, _ = usable_run(engine, yesterday, policy, region, awaits_training=False)
     if run is None or veto is not None:
         return veto or Veto.NO_FORECAST
-    states = day_states(engine, region, run.run_id, quarter, settings, policy)
+    states = day_states(engine, region, run.run_id, quarter, settings, policy, funds)
     made = correction_record(states, quarter=quarter, today=today, run_id=run.run_id, policy=policy)
     return (
         None

@@ -31,11 +31,18 @@ Scope = tuple[str, str]
 
 
 def day_states(
-    engine: Engine, region: str, run_id: str, quarter: datetime, settings: BankSettings, policy: Policy
+    engine: Engine,
+    region: str,
+    run_id: str,
+    quarter: datetime,
+    settings: BankSettings,
+    policy: Policy,
+    funds: Funds | None,
 ) -> list[DayState]:
     """The days of the region's branches, then its own; of the bank only its own.
 
     Of the `correction_days` from today on, where a limit stands and all branches beneath have a forecast.
+    funds: of the days after yesterday, the whole bank's.
     """
     today = settings.local_day(quarter)
     days = [today + timedelta(days=n) for n in range(policy.correction_days)]
@@ -47,7 +54,7 @@ def day_states(
     ]
     if not limited:
         return []
-    known = _Known.of(engine, region, run_id, quarter, days, settings, policy)
+    known = _Known.of(engine, region, run_id, quarter, days, settings, policy, funds)
     held_back = _held_back(engine, {plan for _, limits in limited for plan in limits["plan_id"].dropna()})
     return [
         state
@@ -86,6 +93,7 @@ class _Known:
         days: Sequence[date],
         settings: BankSettings,
         policy: Policy,
+        funds: Funds | None,
     ) -> _Known:
         """All that the states of the days are made from."""
         today, last, within = days[0], days[-1], within_of(region)
@@ -102,7 +110,7 @@ class _Known:
             asked=extras_asked(engine, since=today, region=region),
             caps=staff_caps(engine, within, today, last, policy),
             wishes={day: wishes_by_channel(engine, since=day, until=day, region=within) for day in days},
-            funds=Funds.of(engine, yesterday, policy),
+            funds=funds,
             levels=_levels(engine, days, within),
         )
 

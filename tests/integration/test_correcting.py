@@ -20,6 +20,7 @@ from booking_core.read.plans import plan_items, plans
 from booking_core.read.quotas import quota_periods
 from forecasting import correcting, jobs, store
 from forecasting.__main__ import main
+from forecasting.caps import Funds
 from forecasting.core_client import CoreClient, CoreError
 from forecasting.decisions.intraday import Above
 from forecasting.decisions.policy import Policy
@@ -353,7 +354,10 @@ def test_held_back_units_are_released_before_anybody_is_asked(
         assert planned < 24
         settings, policy = bank_settings(shifted.engine), Policy(hold_back_ratio=0.2)
         now = quarter_start(settings.business_now(datetime.now(UTC)))
-        state = correcting.day_states(shifted.engine, "north", f"demand-{period}", now, settings, policy)[0]
+        funds = Funds.of(shifted.engine, today - timedelta(days=1), policy)
+        state = correcting.day_states(
+            shifted.engine, "north", f"demand-{period}", now, settings, policy, funds
+        )[0]
         assert (state.limit_units, state.unplanned_units, state.held_back_units) == (
             planned,
             26,
