@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+import pandas as pd
 from sqlalchemy import Engine
 
 from booking_core.read.bank import regions
@@ -50,15 +51,18 @@ def applies_by_itself(engine: Engine, region: str) -> bool:
 
 
 def settle(engine: Engine, period: date, policy: Policy) -> dict[str, dict[str, Any]]:
-    """By region what its scores up to the period say, after the core was asked to follow.
+    """By region what its newest scores say, of the period or later, after the core was asked to follow.
 
+    A period scored again when later days have scores already must not take back what these say.
     {"mode" (now in force), "reason" (of a change; None = it stays), "condition", "refused" (why the core did
     not follow: an operator has fixed the region) or None}. Asking again changes nothing. Raises CoreError
     where a change is due and the core cannot be asked.
     """
+    newest = plan_scores(engine, since=period)["day"].max()
+    until = period if pd.isna(newest) else max(period, newest.date())
     settled = {}
     for region, mode in region_modes(engine).items():
-        verdict = autonomy_verdict(judged_days(engine, region, period, policy), mode, policy)
+        verdict = autonomy_verdict(judged_days(engine, region, until, policy), mode, policy)
         refused = None if verdict.reason is None else _asked(region, verdict.mode, verdict.condition)
         settled[region] = {
             "mode": str(mode if refused else verdict.mode),

@@ -73,6 +73,10 @@ def test_regions_earn_and_lose_automatic_application_by_their_scores(
         assert "28 days cost 2240 idle units with plans, 2800 without" in told["south"]["condition"]
         jobs.score(period.isoformat())
         assert len(moves(sqlite_bank)) == 2
+        # south's older plans were bad: a day scored again a month later does not take its mode back
+        add_judged_days(sqlite_bank, "south", period - timedelta(days=28), WORSE)
+        again = jobs.score((period - timedelta(days=28)).isoformat())["regions"]
+        assert (again["south"]["mode"], len(moves(sqlite_bank))) == ("automatic", 2)
 
         with core.client("operator") as operator:
             for region, mode in (("north", "automatic"), ("south", "shadow")):
