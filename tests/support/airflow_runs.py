@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import threading
-import time
 import traceback
 from datetime import timedelta
 from types import SimpleNamespace
@@ -27,6 +26,9 @@ from sqlalchemy.orm import joinedload
 
 from dags.common import explicit_period, partition_of
 from tests.support.serving import ROOT
+
+ENDING_SECONDS = 20.0
+"""So long a run may take to end after its last task."""
 
 
 def describe() -> dict[str, Any]:
@@ -111,19 +113,26 @@ def run_asked(dag_id: str, conf: str, answers: str) -> dict[str, Any]:
     """
     wanted = json.loads(answers)
     asked: dict[int, list[Any]] = {}
-    person = threading.Thread(target=_answer, args=(wanted, asked), daemon=True)
+    over = threading.Event()
+    person = threading.Thread(target=_answer, args=(wanted, asked, over), daemon=True)
     person.start()
     outcome = run_once(dag_id, conf)
+    over.set()
+    person.join(ENDING_SECONDS)
     return outcome | {"asked": [asked[index] for index in sorted(asked)]}
 
 
-def _answer(wanted: dict[str, list[str]], asked: dict[int, list[Any]]) -> None:
-    """Answer or time out each question once parked; a fault ends the program, which would wait for ever."""
+def _answer(wanted: dict[str, list[str]], asked: dict[int, list[Any]], over: threading.Event) -> None:
+    """Answer or time out each question once parked; a fault ends the program, which would wait for ever.
+
+    A run that ends takes Airflow's database session with it: a fault then is none.
+    """
     try:
-        while True:
-            time.sleep(0.5)
+        while not over.wait(0.5):
             _answer_parked(wanted, asked)
     except Exception:  # noqa: BLE001  (whatever it is)
+        if over.wait(ENDING_SECONDS):
+            return
         traceback.print_exc()
         os._exit(1)
 
