@@ -115,7 +115,7 @@ def proposal_records(
         instead |= {} if region == BANK_SCOPE_ID else basis.forecasts or {}
         runs.append(basis.run)
     decided = {place: units for record in standing for place, units in _decided(record).items()}
-    shared = with_totals(engine, asked, day, runs[0], policy, instead, decided) if runs else {}
+    shared = with_totals(engine, asked, day, runs[0], policy, instead, decided, funds) if runs else {}
     return {
         region: {
             "run_id": None if basis.run is None else basis.run.run_id,

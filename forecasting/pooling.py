@@ -23,6 +23,7 @@ from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast
 from forecasting.decisions.trust import (
     FORECAST,
+    POOL_PATHS,
     PRIOR,
     WEEK,
     YEAR_DAYS,
@@ -37,12 +38,10 @@ from forecasting.decisions.trust import (
 from forecasting.frames import ID, TIME, VALUE, Floats, SamplePaths
 from forecasting.models.calendar import HOLIDAY, day_types
 from forecasting.models.components import MODEL_LEVELS
-from forecasting.models.paths import stratified_levels
-from forecasting.models.reconcile import quantile_functions
+from forecasting.models.reconcile import level_paths
 
 JUDGED_BRANCHES: Final = 200
 """Ways are judged on so many of a total's branches, evenly spread: more change no weight."""
-PATHS: Final = 200
 
 
 def pool_of(
@@ -176,6 +175,6 @@ def _from(part: tuple[date, npt.NDArray[np.float32]] | None, first: date, days: 
 
 
 def _as_paths(levels: Floats) -> Floats:
-    """Quantiles (MODEL_LEVELS, days) as ascending paths (days, PATHS)."""
-    paths: Floats = quantile_functions(levels[None], MODEL_LEVELS, stratified_levels(PATHS))[0].T
+    """Quantiles (MODEL_LEVELS, days) as ascending paths (days, POOL_PATHS)."""
+    paths: Floats = level_paths(levels[None], MODEL_LEVELS, POOL_PATHS)[0]
     return paths

@@ -10,9 +10,8 @@ from sqlalchemy import Engine
 
 from booking_core.read.bank import branches
 from booking_core.read.forecasts import ForecastRun, series_choices
-from booking_core.read.funds import mean_payoffs
 from booking_core.read.quotas import live_bookings, quota_periods
-from forecasting.caps import funds_left
+from forecasting.caps import Funds
 from forecasting.decisions.policy import Policy
 from forecasting.decisions.quotas import BranchForecast, LimitState, QuotaProposal
 from forecasting.decisions.shared import FixedTotal, Place, kept_fixed, share_out
@@ -29,15 +28,17 @@ def with_totals(
     policy: Policy,
     instead: Mapping[str, BranchForecast] | None = None,
     decided: Mapping[Place, int] | None = None,
+    funds: Funds | None = None,
 ) -> dict[str, list[QuotaProposal]]:
     """The proposals by region, the branches' days after `day` cut to their shares of what is fixed above.
 
     Fixed are the limits that the policy names, and every day's funds of a region or the bank. asked: of all
     regions that are planned, since they may share one total; the days of the others keep their limits, or
     have what was `decided` for them before. A branch that is planned from `instead` has these forecasts.
+    funds: of the days after `day`, the whole bank's.
     """
     kept = {region: kept_fixed(proposals, policy) for region, proposals in asked.items()}
-    totals = _totals(engine, day, policy)
+    totals = _totals(engine, day, policy, funds)
     if not totals:
         return kept
     first = day + timedelta(days=1)
@@ -82,7 +83,7 @@ def _standing(engine: Engine, first: date, last: date) -> dict[Place, int]:
     }
 
 
-def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:
+def _totals(engine: Engine, day: date, policy: Policy, funds: Funds | None) -> list[FixedTotal]:
     """What is fixed for the days after `day`, the narrowest scope first.
 
     Closed branches are members, too: what is booked there is taken from the total.
@@ -95,7 +96,7 @@ def _totals(engine: Engine, day: date, policy: Policy) -> list[FixedTotal]:
             for region, rows in known.groupby("region_id")
         },
     }
-    found = [*_limits(engine, members, day, policy), *_funds(engine, members, day, policy)]
+    found = [*_limits(engine, members, day, policy), *_funds(engine, members, day, policy, funds)]
     return sorted(found, key=lambda total: (len(total.members), total.first, total.name))
 
 
@@ -135,35 +136,35 @@ def _limits(
 
 
 def _funds(
-    engine: Engine, members: Mapping[tuple[str, str], tuple[str, ...]], day: date, policy: Policy
+    engine: Engine,
+    members: Mapping[tuple[str, str], tuple[str, ...]],
+    day: date,
+    policy: Policy,
+    funds: Funds | None,
 ) -> list[FixedTotal]:
     """The funds of regions' and the bank's days as units: in use, and what is left ÷ mean payoff."""
-    left = {
+    until = day + timedelta(days=policy.plan_days)
+    left = {} if funds is None else {
         level: yuan
-        for level, yuan in funds_left(engine, day, policy).items()
-        if level[:2] in members and level[2] == ALL_CHANNELS
-    }
-    if not left:
+        for level, yuan in funds.left_cny.items()
+        if level[:2] in members and level[:2] in funds.means
+        and level[2] == ALL_CHANNELS and level[3] <= until
+    }  # fmt: skip
+    if funds is None or not left:
         return []
-    payoffs = mean_payoffs(engine, day=day, days=policy.funds_days)
-    last = max(level[3] for level in left)
-    booked = live_bookings(engine, since=day + timedelta(days=1), until=last)
+    booked = live_bookings(engine, since=day + timedelta(days=1), until=until)
     found = []
     for (scope_kind, scope_id, _, funds_day), yuan in left.items():
         branch_ids = members[scope_kind, scope_id]
-        mine = payoffs[payoffs["branch_id"].isin(branch_ids) & (payoffs["mean_cny"] > 0)]
-        if mine.empty or funds_day > day + timedelta(days=policy.plan_days):
-            continue
-        weights = mine["units"].clip(lower=1)
-        mean = float((mine["mean_cny"] * weights).sum() / weights.sum())
         here = booked["branch_id"].isin(branch_ids) & (booked["service_day"] == pd.Timestamp(funds_day))
+        paid = int(max(yuan, 0.0) // funds.means[scope_kind, scope_id])
         found.append(
             FixedTotal(
                 name=f"funds of {scope_kind}:{scope_id} {funds_day}",
                 members=branch_ids,
                 first=funds_day,
                 last=funds_day,
-                units=int(booked.loc[here, "units"].sum()) + int(max(yuan, 0.0) // mean),
+                units=int(booked.loc[here, "units"].sum()) + paid,
             )
         )
     return found

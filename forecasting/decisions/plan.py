@@ -263,9 +263,7 @@ def _quota_item(proposal: QuotaProposal, policy: Policy, *, earlier: bool) -> di
     if proposal.proposed is None:
         caps = {"staff_cap_units": proposal.staff_cap_units, "funds_cap_units": proposal.funds_cap_units}
         return item | {"inputs": known | {"bound": []} | caps}
-    limits = limits_of(proposal, policy)
-    if SHARED_TOTAL in proposal.inputs and not earlier:
-        limits = replace(limits, shares_total=True)
+    limits = limits_of(proposal, policy, earlier=earlier)
     guarded, bound = guard_limit(proposal.proposed, limits, policy)
     if held_back:
         lowered_by = guard_limit(proposal.proposed + held_back, limits, policy)[0].value - guarded.value
@@ -288,12 +286,11 @@ def planned_units(item: QuotaProposal, policy: Policy) -> int:
     """What the proposal's limit becomes: guarded, or kept as it stands."""
     if item.proposed is None:
         return item.old_units
-    limits = replace(limits_of(item, policy), shares_total=SHARED_TOTAL in item.inputs)
-    return guard_limit(item.proposed, limits, policy)[0].value
+    return guard_limit(item.proposed, limits_of(item, policy), policy)[0].value
 
 
-def limits_of(proposal: QuotaProposal, policy: Policy) -> LimitInputs:
-    """What the guardrails of the proposal look at."""
+def limits_of(proposal: QuotaProposal, policy: Policy, *, earlier: bool = False) -> LimitInputs:
+    """What the guardrails of the proposal look at; the earlier rules knew no shares of a total."""
     return LimitInputs(
         old_units=proposal.old_units,
         used_units=proposal.used_units,
@@ -302,6 +299,7 @@ def limits_of(proposal: QuotaProposal, policy: Policy) -> LimitInputs:
             proposal.period_kind, proposal.inputs.get("branches", 1), proposal.unplanned_units, policy
         ),
         funds_cap_units=proposal.funds_cap_units,
+        shares_total=SHARED_TOTAL in proposal.inputs and not earlier,
     )
 
 

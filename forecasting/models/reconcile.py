@@ -123,6 +123,14 @@ def quantile_functions(quantiles: Floats, levels: Sequence[float], at: Floats) -
     return np.maximum(values, 0.0)
 
 
+def level_paths(quantiles: Floats, levels: Sequence[float], paths: int) -> Floats:
+    """Quantiles (series, levels, steps) as paths (series, steps, paths), ascending, each as likely.
+
+    Of each step on its own: which path of one belongs to which of another is not told.
+    """
+    return quantile_functions(quantiles, levels, stratified_levels(paths)).transpose(0, 2, 1)
+
+
 def agreed_totals(
     totals: Floats, quantiles: Floats, levels: Sequence[float], *, share: float = BOTTOM_UP_SHARE
 ) -> Floats:

@@ -12,18 +12,16 @@ from typing import Final
 import numpy as np
 
 from forecasting.decisions.allocation import Integers, split_total
-from forecasting.decisions.trust import PRIOR, faded, past_ways, pooled, trust
+from forecasting.decisions.trust import POOL_PATHS, PRIOR, faded, past_ways, pooled, trust
 from forecasting.frames import Floats
 from forecasting.models.components import MODEL_LEVELS
-from forecasting.models.paths import stratified_levels
-from forecasting.models.reconcile import quantile_functions
+from forecasting.models.reconcile import level_paths
 
 WEEK: Final = 7
 YEAR_WEEKS: Final = 52
 MEAN_WEEKS: Final = 8
 GRAINS: Final = 2_000
 """A week's total is shared out in so many grains: demand of a replay may be money or parts of a unit."""
-SAMPLES: Final = 200
 POOL: Final = "pool"
 _LEVELS: Final = np.array(MODEL_LEVELS)
 
@@ -90,7 +88,10 @@ def by_trust(
         if day % WEEK == 0:
             left = {way: np.where(totals > 0, GRAINS, 0) for way in left}
         steps = WEEK - day % WEEK
-        told = {name: _paths(levels[day, :, :, :steps]) for name, levels in models.items()}
+        told = {
+            name: level_paths(levels[day, :, :, :steps], MODEL_LEVELS, POOL_PATHS)
+            for name, levels in models.items()
+        }
         ways = told | past_ways(values[:, : first + day], steps)
         weights = trust(losses)
         nights.append(weights)
@@ -105,11 +106,6 @@ def by_trust(
         usual = float(values[:, first + day - YEAR_WEEKS * WEEK : first + day].mean(axis=1).sum())
         losses = faded(losses, unserved, usual)
     return quotas, nights
-
-
-def _paths(levels: Floats) -> Floats:
-    """Quantiles (series, MODEL_LEVELS, steps) as ascending paths (series, steps, SAMPLES)."""
-    return quantile_functions(levels, MODEL_LEVELS, stratified_levels(SAMPLES)).transpose(0, 2, 1)
 
 
 def _first_day(paths: Floats, left: Integers) -> Integers:

@@ -49,14 +49,14 @@ def as_table(results: Sequence[PolicyResult]) -> pd.DataFrame:
             {
                 "setting": r.setting,
                 "policy": r.policy,
-                "refused": _percent(r.unmet / r.demand),
-                "idle": _percent(r.idle / r.demand),
+                "refused": percent(r.unmet / r.demand),
+                "idle": percent(r.idle / r.demand),
                 "cost": f"{r.cost / r.demand:.4f}",
-                "waitlisted": _percent(r.waiting.waitlisted / r.demand),
+                "waitlisted": percent(r.waiting.waitlisted / r.demand),
                 "days waited": f"{r.waiting.average_days:.1f}",
-                "raised": _percent(r.raised / r.demand),
+                "raised": percent(r.raised / r.demand),
                 "raised cost": f"{r.raised_cost / r.demand:.4f}",
-                "gap closed": _percent(gap_closed(results, r.policy)) if r.setting == SAME_TOTAL else "",
+                "gap closed": percent(gap_closed(results, r.policy)) if r.setting == SAME_TOTAL else "",
             }
             for r in results
         ]
@@ -111,5 +111,6 @@ def weekly_unmet(replay: QuotaReplay) -> pd.DataFrame:
     )
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """The share in per cent; a dash where there is none."""
     return "–" if math.isnan(share) else f"{share:.1%}"

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 
-from forecasting.plots import BLUE, GREY, fonts
+from forecasting.plots import BLUE, GREY
+from forecasting.replay.pictures import bars, begun, ended
+from forecasting.replay.report import percent
 from forecasting.replay.server_outcomes import AUTOSCALER, POLICIES, SLOTCAST, ServerReplay
 from forecasting.replay.servers import STEP_SECONDS, STEPS_AN_HOUR, Fleet, Load
 
@@ -30,10 +29,10 @@ def as_table(replays: Mapping[str, ServerReplay]) -> pd.DataFrame:
                 "series": name,
                 "policy": policy,
                 "violating minutes": judged.violating_minutes,
-                "avoided": _percent(_cut(judged.violating_minutes, base.violating_minutes)),
+                "avoided": percent(_cut(judged.violating_minutes, base.violating_minutes)),
                 "worker-hours": f"{judged.worker_hours:.0f}",
                 "of autoscaler's": f"{judged.worker_hours / base.worker_hours:.3f}",
-                "unused": _percent(judged.slack),
+                "unused": percent(judged.slack),
             }
             for name, made in replays.items()
             for base in [made.judged[AUTOSCALER]]
@@ -79,10 +78,7 @@ def draw_servers(
 
     first: when each series' trace begins.
     """
-    figure = Figure(figsize=(11.0, 7.0), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # a figure of its own, not one that pyplot keeps
-    placed = figure.subplot_mosaic([["minutes", "hours"], ["day", "day"]])
-    minutes, hours, lines = placed["minutes"], placed["hours"], placed["day"]
+    figure, minutes, hours, lines = begun()
     totals = as_json(replays, {})["figures"]
     labels = [policy.replace("_", " ") for policy in POLICIES]
     colours = [BLUE if policy == SLOTCAST else GREY for policy in POLICIES]
@@ -91,10 +87,7 @@ def draw_servers(
         (hours, "worker_hours", "worker-hours"),
     ):
         values = [float(totals[f"{key}_{policy}"]) for policy in POLICIES]
-        bars = axes.barh(labels, values, color=colours, alpha=0.8)
-        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3, fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xlim(0.0, 1.18 * max(values) if max(values) > 0 else 1.0)
+        bars(axes, labels, values, colours, [f"{value:,.0f}" for value in values])
         axes.set_title(name, loc="left", fontsize=9)
     series, day = _hardest_day(replays)
     made = replays[series]
@@ -106,19 +99,10 @@ def draw_servers(
     for policy, (colour, style) in DRAWN.items():
         workers = made.fleets[policy].serving[steps]
         lines.step(times, workers, where="post", color=colour, linestyle=style, linewidth=1.2, label=policy)
-    lines.set_ylim(bottom=0.0)
     lines.set_title(
         f"workers that serve, {series}, {begins:%Y-%m-%d}", loc="left", fontsize=9, parse_math=False
     )
-    locator = AutoDateLocator(minticks=4, maxticks=10)  # type: ignore[no-untyped-call]
-    lines.xaxis.set_major_locator(locator)
-    lines.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-    lines.legend(loc="upper left", ncols=3, frameon=False, fontsize=8)
-    for axes in (minutes, hours, lines):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25, axis="y" if axes is lines else "x")
-    figure.suptitle(title, x=0.01, ha="left", family=list(fonts()), parse_math=False)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    ended(figure, lines, path, title=title)
 
 
 def _hardest_day(replays: Mapping[str, ServerReplay]) -> tuple[str, int]:
@@ -140,7 +124,3 @@ def _short(load: Load, fleet: Fleet) -> np.ndarray[tuple[int], np.dtype[np.bool_
 
 def _cut(minutes: int, base: int) -> float:
     return 1.0 - minutes / base if base else math.nan
-
-
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{share:.1%}"
